@@ -1,0 +1,72 @@
+// The rooms' walls. Dependencies point one way: ts -> addon -> engine <- ort. See ARCHITECTURE.md.
+import fs from 'node:fs';
+import { filesUnder, inRoot, isProgram, main } from './util.mjs';
+
+// The engine's outside world: the C++ standard library, what it takes to name and nice a thread, NVTX markers.
+const ENGINE_HEADERS = /^([a-z_]+|pthread\.h|sched\.h|unistd\.h|sys\/(resource|syscall|types)\.h|nvtx3\/.*)$/;
+
+const isNapi = (header) => /(^|\/)(napi.*|node_api.*|js_native_api.*|node|v8|uv)\.h$/.test(header);
+const isOnnxRuntime = (header) => /onnxruntime/.test(header);
+const entersRoom = (room) => (header, file) => header.includes(`${room}/`) && !file.startsWith(`native/${room}/`);
+
+/** Each: the files it holds for, and what an #include in them must not be. */
+const INCLUDE_RULES = [
+  {
+    files: /^native\/engine\//,
+    forbids: (header, _file, quoted) =>
+      quoted ? !fs.existsSync(inRoot('native/engine', header.replace(/^engine\//, ''))) : !ENGINE_HEADERS.test(header),
+    because: 'the engine includes its own headers and the standard library only',
+  },
+  { files: /^native\/(?!ort\/)/, forbids: isOnnxRuntime, because: "only native/ort includes ONNX Runtime's headers" },
+  { files: /^native\/(?!addon\/)/, forbids: isNapi, because: 'only native/addon includes napi.h' },
+  { files: /^native\/ort\//, forbids: entersRoom('addon'), because: 'native/ort knows nothing of the addon' },
+  {
+    files: /^test\/native\//,
+    forbids: (header) => isNapi(header) || isOnnxRuntime(header),
+    because: "the engine's tests need neither Node nor ONNX Runtime",
+  },
+];
+
+/** Each: the files it holds for, and what their text must not name (comments do not count). */
+const TEXT_RULES = [
+  {
+    files: /^(native\/(?!engine\/clock\.cc$)|test\/native\/)/,
+    forbids: /\bchrono::(steady|system|high_resolution)_clock\b/,
+    because: 'the clock is injected: only native/engine/clock.cc names a clock of std::chrono',
+  },
+  {
+    files: /^ts\/(?!native\.ts$)(?!.*\.d\.ts$)/,
+    forbids: /node-gyp-build|process\.dlopen|\.node['"`]/,
+    because: 'only ts/native.ts loads the addon',
+  },
+];
+
+const withoutComments = (text) => text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, (comment) => comment.replace(/[^\n]/g, ' '));
+
+function checkFile(file) {
+  const lines = withoutComments(fs.readFileSync(inRoot(file), 'utf8')).split('\n');
+  return lines.flatMap((line, index) => {
+    const [, opening, header] = /^\s*#\s*include\s*(["<])([^">]+)[">]/.exec(line) ?? [];
+    const broken = [
+      ...INCLUDE_RULES.filter((rule) => header && rule.files.test(file) && rule.forbids(header, file, opening === '"')),
+      ...TEXT_RULES.filter((rule) => rule.files.test(file) && rule.forbids.test(line)),
+    ];
+    return broken.map((rule) => `${file}:${index + 1}: ${line.trim()}\n    ${rule.because}`);
+  });
+}
+
+/** One entry for each line that breaks a rule. */
+export const checkLayering = () =>
+  [
+    ...filesUnder('native', /\.(h|cc)$/),
+    ...filesUnder('test/native', /\.(h|cc)$/),
+    ...filesUnder('ts', /\.ts$/),
+  ].flatMap(checkFile);
+
+if (isProgram(import.meta.url)) {
+  main(() => {
+    const problems = checkLayering();
+    for (const problem of problems) console.error(problem);
+    return problems.length > 0 ? 1 : 0;
+  });
+}

@@ -1,0 +1,140 @@
+// Runs every test that this machine can run, and closes with one line that counts them all.
+//
+//   npm test                          types, C++ tests, jest
+//   npm test -- --only native         one runner: types, native or jest
+//   npm test -- --sanitizers          the C++ tests once more under ASan+UBSan, and under TSan
+//   npm test -- -t pattern            anything else goes to jest
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { Advice, build, cacheEntry, configure, inRoot, main, root, step } from './util.mjs';
+
+const RUNNERS = ['types', 'native', 'jest'];
+const HANG_MS = 20 * 60_000; // a runner that takes longer is stuck: fail, rather than hang whoever waits
+
+function parseArguments(args) {
+  const jestArgs = [...args];
+  const take = (flag, count) => {
+    const at = jestArgs.indexOf(flag);
+    return at < 0 ? undefined : jestArgs.splice(at, count);
+  };
+  const sanitizers = take('--sanitizers', 1) !== undefined;
+  const only = take('--only', 2)?.[1];
+  if (only !== undefined && !RUNNERS.includes(only)) throw new Advice(`--only takes one of: ${RUNNERS.join(', ')}`);
+  return { runs: (runner) => only === undefined || only === runner, sanitizers, jestArgs };
+}
+
+const say = (text) => process.stderr.write(`\n── ${text}\n`);
+
+/** Runs a program in full view, and reads the report it leaves behind. A crash leaves none. */
+function runWithReport(command, args, report, env = {}) {
+  fs.mkdirSync(inRoot('build/reports'), { recursive: true });
+  fs.rmSync(report, { force: true });
+  const options = { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, ...env } };
+  const { status, signal, error } = spawnSync(command, args, { ...options, timeout: HANG_MS, killSignal: 'SIGKILL' });
+  const ended = error?.message ?? (signal ? `killed by ${signal}` : `exit code ${status}`);
+  return {
+    ok: status === 0,
+    ended,
+    report: fs.existsSync(report) ? JSON.parse(fs.readFileSync(report, 'utf8')) : undefined,
+  };
+}
+
+/** A runner that failed without a failed test to show for it (a crash, a leak, a hang) counts as one failure. */
+function settle(name, run, counts) {
+  if (run.ok || counts.failed > 0) return { name, ...counts };
+  return { name, ...counts, failed: 1, note: `the runner itself failed (${run.ended})` };
+}
+
+function runTypes() {
+  say('types (tsc --noEmit)');
+  const args = [inRoot('node_modules/typescript/bin/tsc'), '--noEmit', '-p', 'tsconfig.json'];
+  const ok = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 2, 2] }).status === 0;
+  return { name: 'types', passed: ok ? 1 : 0, failed: ok ? 0 : 1 };
+}
+
+/** Builds the GoogleTest program `target` in `folder` and runs it. */
+function runNative(name, folder, target, configureArgs, env) {
+  say(`C++ tests (${name})`);
+  step(`${name}-configure`, `${folder}: configuring`, configure(folder, ...configureArgs));
+  if (!cacheEntry(folder, 'GTest_DIR') || cacheEntry(folder, 'GTest_DIR').endsWith('NOTFOUND')) {
+    const note =
+      'not run: GoogleTest was not found (Debian: libgtest-dev, Fedora: gtest-devel, macOS: brew install googletest)';
+    // A person may do without them; a CI that silently does is worth nothing.
+    return { name, passed: 0, failed: process.env.CI ? 1 : 0, note };
+  }
+  step(`${name}-build`, `${folder}: building ${target}`, build(folder, target));
+  const report = inRoot('build/reports', `${name}.json`);
+  const run = runWithReport(inRoot(folder, target), [`--gtest_output=json:${report}`, '--gtest_brief=1'], report, env);
+  const tests = (run.report?.testsuites ?? []).flatMap((suite) => suite.testsuite);
+  const ran = tests.filter((test) => test.result === 'COMPLETED');
+  const failed = ran.filter((test) => test.failures?.length > 0).length;
+  return settle(name, run, { passed: ran.length - failed, failed, skipped: tests.length - ran.length });
+}
+
+function runJest(jestArgs) {
+  say('jest');
+  const report = inRoot('build/reports/jest.json');
+  const args = [inRoot('node_modules/jest/bin/jest.js'), '--json', '--outputFile', report, ...jestArgs];
+  const run = runWithReport(process.execPath, args, report);
+  const {
+    numPassedTests = 0,
+    numFailedTests = 0,
+    numPendingTests = 0,
+    numRuntimeErrorTestSuites = 0,
+  } = run.report ?? {};
+  // A test file that does not even load has no tests to count.
+  const failed = numFailedTests + numRuntimeErrorTestSuites;
+  return settle('jest', run, { passed: numPassedTests, failed, skipped: numPendingTests });
+}
+
+/** A runner that cannot even be built is one failure; the others still get their turn. */
+function guarded(name, runner) {
+  try {
+    return runner();
+  } catch (error) {
+    if (!(error instanceof Advice)) throw error;
+    console.error(error.message);
+    return { name, passed: 0, failed: 1, note: 'could not be built' };
+  }
+}
+
+/** The core library that the ONNX Runtime room is tested with. */
+function installedCore() {
+  const [folder, name] =
+    process.platform === 'darwin' ? ['darwin', 'libonnxruntime.dylib'] : ['linux', 'libonnxruntime.so.1'];
+  return inRoot('node_modules/onnxruntime-node/bin/napi-v6', folder, process.arch, name);
+}
+
+const SANITIZERS = {
+  asan: { ASAN_OPTIONS: 'detect_stack_use_after_return=1:strict_string_checks=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+  tsan: { TSAN_OPTIONS: 'second_deadlock_stack=1' },
+};
+
+main(() => {
+  const { runs, sanitizers, jestArgs } = parseArguments(process.argv.slice(2));
+  const results = [];
+  const add = (name, runner) => results.push(guarded(name, runner));
+  if (runs('types')) add('types', runTypes);
+  // The folder that the addon was built in, so that the engine is compiled once for both.
+  const plain = ['-DBATCHED_BUILD_TESTS=ON'];
+  if (runs('native')) {
+    add('engine', () => runNative('engine', 'build/native', 'batched_tests', plain));
+    add('ort', () =>
+      runNative('ort', 'build/native', 'batched_ort_tests', plain, { BATCHED_TEST_ORT: installedCore() }),
+    );
+  }
+  for (const [preset, env] of sanitizers ? Object.entries(SANITIZERS) : []) {
+    add(preset, () => runNative(preset, `build/${preset}`, 'batched_tests', ['--preset', preset], env));
+  }
+  if (runs('jest')) add('jest', () => runJest(jestArgs));
+
+  say('all runners');
+  for (const { name, passed, failed, skipped = 0, note } of results) {
+    const counts = `${passed} ok, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`;
+    console.error(`   ${name.padEnd(8)}${counts}${note ? `: ${note}` : ''}`);
+  }
+  const sum = (key) => results.reduce((total, result) => total + result[key], 0);
+  const [passed, failed] = [sum('passed'), sum('failed')];
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed > 0 || passed === 0 ? 1 : 0;
+});
