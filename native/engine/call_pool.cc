@@ -1,0 +1,52 @@
+#include "call_pool.h"
+
+#include <utility>
+
+namespace batched {
+namespace {
+
+constexpr std::size_t kMostSpare = 4096;
+constexpr std::size_t kMostRows = 4;
+constexpr std::size_t kMostSlab = 16 * 1024;
+
+// As new, but for its capacity. Few writes: the call's memory is about to move to another core's cache.
+void reset(Call* call) {
+  call->sink.reset();
+  call->rows.clear();
+  call->inputs.clear();
+  call->priority = 0;
+  call->deadline = kNever;
+  call->stack = true;
+  call->cancellable = false;
+  call->rows_left = 0;
+  call->settled = false;
+  call->row_data.clear();
+  call->row_outputs.clear();
+}
+
+}  // namespace
+
+bool CallPool::worth_keeping(const Call& call) {
+  return call.rows.capacity() <= kMostRows && call.slab_capacity <= kMostSlab;
+}
+
+void CallPool::take_all(std::vector<std::unique_ptr<Call>>* calls) {
+  const MutexLock lock(mutex_);
+  calls->swap(spare_);
+}
+
+void CallPool::give(Settlement& settlement) {
+  for (SettledCall& settled : settlement.calls) {
+    if (settled.owned != nullptr) settlement.leftovers.push_back(std::move(settled.owned));
+  }
+  std::vector<std::unique_ptr<Call>>& calls = settlement.leftovers;
+  std::erase_if(calls, [](const std::unique_ptr<Call>& call) { return !worth_keeping(*call); });
+  for (const std::unique_ptr<Call>& call : calls) reset(call.get());
+  const MutexLock lock(mutex_);
+  for (std::unique_ptr<Call>& call : calls) {
+    if (spare_.size() >= kMostSpare) break;
+    spare_.push_back(std::move(call));
+  }
+}
+
+}  // namespace batched

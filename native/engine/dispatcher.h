@@ -1,0 +1,168 @@
+// The engine's shared state: what waits, which lanes sleep, which calls live. One mutex guards it all;
+// nothing is copied, run or delivered while it is held.
+//
+// Threads: submit(), cancel(), abandon(), close() and the snapshots from any thread; wait(), bound(),
+// completed(), finish() and retire() for a lane's state from that lane's thread, but completed() from
+// any; expire() from the engine's timer thread.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "call.h"
+#include "call_pool.h"
+#include "clock.h"
+#include "scheduler.h"
+#include "settlement.h"
+#include "stats.h"
+#include "thread_annotations.h"
+
+namespace batched {
+
+// What the parts of a batch that failed may still spend on finding the rows at fault.
+struct RetryBudget {
+  std::size_t runs = 0;     // left
+  std::size_t per_row = 0;  // what finding one row may cost
+  std::size_t rows = 0;     // for how many more rows at fault `runs` is filled up again
+};
+
+// A batch on its way through a lane. Belongs to the lane's thread.
+struct Batch {
+  std::vector<CallRow*> rows;
+  BatchShape shape;
+  DispatchReason reason = DispatchReason::kIdle;
+  std::size_t slot = 0;
+  Nanos staging = 0;  // how long it took to stage
+  Nanos started = 0;
+  bool alone = false;                         // it had the machine for itself when it was bound
+  std::shared_ptr<RetryBudget> retry_budget;  // shared by the parts of a batch that failed; else null
+};
+
+// What the dispatcher knows of a lane. Guarded by the dispatcher's mutex.
+struct LaneState {
+  std::condition_variable wake;
+  bool sleeping = false;
+  bool running = false;
+  Nanos run_started = 0;
+  Nanos run_ended = 0;
+  Nanos completion_time = 0;  // of the batch that wait() gave back last; the next may have ended since
+  Nanos predicted_end = 0;
+  Nanos staging = 0;      // moving average of what staging takes
+  std::size_t slots = 1;  // constant
+  std::size_t free_slots = 1;
+  bool completed = false;  // the running batch ended, with:
+  Status completion;
+  bool retired = false;  // takes no more work
+  LaneStats stats;
+};
+
+class Dispatcher {
+ public:
+  // `cost` is what is known of the lanes before the first batch.
+  Dispatcher(const Signature& signature, const PolicyOptions& policy, const QueueBounds& bounds,
+             const CostModel& cost, Clock& clock);
+
+  // Lanes are added before the first submit.
+  void add_lane(LaneState* lane);
+
+  // Admits the call, all its rows or none. Never blocks and never waits for room. On success the call
+  // is moved from; else it is untouched and the caller still owns it.
+  Status submit(std::unique_ptr<Call>& call);
+  // The same for many, with one lock and one wake-up; `statuses` has a place for each.
+  void submit(std::span<std::unique_ptr<Call>> calls, std::span<Status> statuses);
+
+  // Settles a call as cancelled, unless it has settled. False when there is no such call any more.
+  bool cancel(const CompletionSink* sink, std::uint64_t id);
+
+  // The sink is going away: its waiting calls settle without being delivered. Rows that lanes hold are
+  // still delivered; the sink must drop what comes after its end.
+  void abandon(const CompletionSink* sink);
+
+  // Stops intake. With `drain` what was admitted still runs; without, what waits settles as closed.
+  // `closed` is called once every lane has retired, from the last lane's thread or from here. A result that
+  // another thread is just delivering may still come after it.
+  void close(bool drain, std::function<void()> closed);
+
+  // What a lane is to do next.
+  enum class Step : std::uint8_t { kBatch, kCompleted, kRetire };
+  // Blocks until there is a step. kBatch: `batch` holds rows bound for `lane`. kCompleted: `completion`
+  // holds the status of the running batch. Without `takes_work` only that is waited for.
+  Step wait(LaneState* lane, bool takes_work, Batch* batch, Status* completion);
+
+  // The lane's batch, which has been staged, begins to run.
+  void started(LaneState* lane, Batch* batch);
+  // The lane's running batch ended. Any thread.
+  void completed(LaneState* lane, Status status);
+
+  // Counts a run that succeeded. Before finish().
+  void count_run(LaneState* lane, const Batch& batch);
+  // The batch's rows are done with `status`: settles what is to be settled and delivers it. `outputs`
+  // is null unless the status is ok. Frees one slot of the lane.
+  void finish(LaneState* lane, Batch* batch, const Status& status, const BatchOutputs* outputs);
+  // Forgets rows whose calls have settled meanwhile. False if none is left: its slot is then free again.
+  bool drop_settled(LaneState* lane, Batch* batch);
+  // The batch failed and its rows will run again in parts: frees its slot. After running out of memory
+  // batches stay at or below `token_budget` padded tokens from here on; 0 leaves the budget.
+  void retry(LaneState* lane, std::uint64_t token_budget);
+  // A slot for one of those parts; the lane must be neither running nor out of slots.
+  void take_slot(LaneState* lane);
+
+  void retire(LaneState* lane, bool healthy);
+
+  // Settles every call whose deadline has come. Returns the next deadline, or kNever.
+  Nanos expire();
+  // Blocks the timer thread until the next deadline. False once the dispatcher is closed.
+  bool wait_for_deadline();
+
+  // Spare calls to make new ones of.
+  CallPool& pool() { return pool_; }
+
+  EngineStats stats();
+  void clear_stats();
+  CostModel cost();
+  bool healthy();
+
+ private:
+  void settle(Call* call, Code code, std::string message, Settlement* settlement) BATCHED_REQUIRES(mutex_);
+  void hand_over(Settlement& settlement, const BatchOutputs* outputs) BATCHED_EXCLUDES(mutex_);
+  void leave_lane(CallRow* row, Settlement* settlement) BATCHED_REQUIRES(mutex_);
+  Status admit(std::unique_ptr<Call>& call, Nanos now) BATCHED_REQUIRES(mutex_);
+  void wake_lanes(std::size_t most) BATCHED_REQUIRES(mutex_);
+  // Of those with all slots free, or of those with some. Returns how many.
+  std::size_t wake_lanes(std::size_t most, bool idle) BATCHED_REQUIRES(mutex_);
+  bool bind(LaneState* lane, Batch* batch, Nanos now, Nanos* until) BATCHED_REQUIRES(mutex_);
+  void settle_waiting(const CompletionSink* only, const Status& status, Settlement* settlement)
+      BATCHED_REQUIRES(mutex_);
+  bool drained() const BATCHED_REQUIRES(mutex_);
+  std::size_t idle_lanes() const BATCHED_REQUIRES(mutex_);
+
+  const Signature& signature_;
+  Clock& clock_;
+  CallPool pool_;
+
+  Mutex mutex_;
+  Scheduler scheduler_ BATCHED_GUARDED_BY(mutex_);
+  Counters counters_ BATCHED_GUARDED_BY(mutex_);
+  Nanos counting_since_ BATCHED_GUARDED_BY(mutex_);
+  std::vector<LaneState*> lanes_ BATCHED_GUARDED_BY(mutex_);
+  std::vector<LaneState*> sleeping_ BATCHED_GUARDED_BY(mutex_);  // the last to fall asleep is woken first
+  std::size_t retired_ BATCHED_GUARDED_BY(mutex_) = 0;
+  std::vector<Row*> bound_ BATCHED_GUARDED_BY(mutex_);
+  std::vector<Row*> entering_ BATCHED_GUARDED_BY(mutex_);
+
+  IndexedHeap<Call, ByDeadline> expiry_ BATCHED_GUARDED_BY(mutex_);
+  std::condition_variable timer_wake_;
+  std::map<std::pair<const CompletionSink*, std::uint64_t>, Call*> cancellable_ BATCHED_GUARDED_BY(mutex_);
+
+  bool closing_ BATCHED_GUARDED_BY(mutex_) = false;
+  std::vector<std::function<void()>> on_closed_ BATCHED_GUARDED_BY(mutex_);
+};
+
+}  // namespace batched

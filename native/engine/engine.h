@@ -1,0 +1,101 @@
+// Dynamic batching for one model: calls go in, batches run on lanes, results come out through sinks.
+//
+//   Engine engine(options, signature, std::move(lanes), steady_clock());
+//   Status status = engine.submit(call);           // any thread, never blocks
+//   ... call->sink->deliver(...) from a lane's thread, once per call that was admitted
+//
+// Start reading here, then batch_policy.h (which rows, when) and dispatcher.h (who owns what).
+//
+// Guarantees
+//   1. Work conservation: an idle lane and a waiting row do not coexist, unless `timeout` is set.
+//   2. Bounded waiting: a row enqueued at t with slack s becomes the anchor at the latest when every row
+//      with an earlier virtual deadline has been bound. Those are at most R = (rows waiting at t) +
+//      (rows admitted in (t, t + s]). Every dispatch takes the anchor, so with L lanes and batches of
+//      at most D nanoseconds it is bound within  s + ceil(R / L) * D; when full batches can be formed
+//      around the anchors, R / batch_size takes the place of R.
+//   3. Every admitted call settles exactly once.
+//   4. Memory: the queue holds at most max_rows rows (or one larger call) and max_bytes bytes of inputs,
+//      a lane holds slots() batches.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "batch_layout.h"
+#include "call.h"
+#include "clock.h"
+#include "dispatcher.h"
+#include "lane.h"
+#include "lane_thread.h"
+#include "stats.h"
+#include "status.h"
+#include "tensor.h"
+
+namespace batched {
+
+struct EngineOptions {
+  PolicyOptions policy;
+  QueueBounds bounds;
+  PaddingSide padding_side = PaddingSide::kRight;
+  std::uint32_t max_item_length = 0;  // tokens; 0: no bound
+  CostModel cost;                     // what is known of the model before the first batch, as by warm_up()
+};
+
+class Engine {
+ public:
+  // Starts the lanes' threads.
+  Engine(const EngineOptions& options, Signature signature, std::vector<std::unique_ptr<Lane>> lanes,
+         Clock& clock);
+  // Closes without draining, interrupts what runs and joins. Not from a lane's thread.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const Signature& signature() const { return signature_; }
+  const EngineOptions& options() const { return options_; }
+  Clock& clock() const { return clock_; }
+
+  // Spare calls, as new: cheaper to fill than to make.
+  void spare_calls(std::vector<std::unique_ptr<Call>>* calls) { dispatcher_.pool().take_all(calls); }
+
+  // Checks the call's rows against the signature and gives each its length (unless it has one) and
+  // group. kInvalidInput, naming what is wrong: the call must then not be submitted. Any thread.
+  Status prepare(Call* call) const;
+
+  // Admits a prepared call, all its rows or none. On success the call is moved from, else it is
+  // untouched. Never blocks. kQueueFull (try later), kClosed, kDeadline, kDeviceLost.
+  Status submit(std::unique_ptr<Call>& call);
+  void submit(std::span<std::unique_ptr<Call>> calls, std::span<Status> statuses);
+
+  bool cancel(const CompletionSink* sink, std::uint64_t id) { return dispatcher_.cancel(sink, id); }
+  void abandon(const CompletionSink* sink) { dispatcher_.abandon(sink); }
+
+  // Stops intake; with `drain` what was admitted still runs, without it what waits settles as kClosed.
+  // Returns at once; `closed` is called when the last lane has stopped.
+  void close(bool drain, std::function<void()> closed);
+
+  EngineStats stats() { return dispatcher_.stats(); }
+  void clear_stats() { dispatcher_.clear_stats(); }
+  CostModel cost() { return dispatcher_.cost(); }
+  bool healthy() { return dispatcher_.healthy(); }
+
+ private:
+  void start_timer();
+
+  const EngineOptions options_;
+  const Signature signature_;
+  const BatchLayout layout_;
+  Clock& clock_;
+  const std::uint64_t seed_;  // of the rows' group hashes
+  Dispatcher dispatcher_;
+  std::vector<std::unique_ptr<LaneThread>> lanes_;
+  std::once_flag timer_once_;
+  std::thread timer_;
+};
+
+}  // namespace batched

@@ -1,0 +1,66 @@
+// The thread of one lane: asks the dispatcher for work, stages it, runs it, scatters the results.
+//
+// Between a completion and the scatter of its results the next staged batch is started, so that a lane
+// with several slots never waits for the host. A batch that fails is run again in halves, until the
+// rows at fault stand alone: at most 2 log2(rows) + 1 extra runs for each of at most four such rows, after
+// which what is left of the batch fails. Running out of memory halves without a budget. Constructed, started,
+// joined and destroyed by the engine; everything else happens on its own thread.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "dispatcher.h"
+#include "lane.h"
+
+namespace batched {
+
+class LaneThread {
+ public:
+  LaneThread(std::unique_ptr<Lane> lane, const Signature& signature, const BatchLayout& layout,
+             Dispatcher& dispatcher, Clock& clock);
+  // The thread must have been joined, or never started.
+  ~LaneThread() = default;
+
+  LaneState* state() { return &state_; }
+  Lane& lane() { return *lane_; }
+  void start();
+  // The dispatcher must be closed, and the lane interrupted if it is not to run to its end. All lanes are
+  // joined before the first is destroyed: a lane's thread looks at the states of the others.
+  void join();
+
+ private:
+  void loop();
+  // Gathers the batch into a slot. False: the batch has been dealt with otherwise.
+  bool stage(Batch* batch);
+  void run_next();
+  void complete(const Status& status);
+  void scatter(Batch* batch);
+  void fail(Batch batch, const Status& status);
+  Status check_outputs(const Batch& batch, std::span<const TensorView> outputs) const;
+  void store_rows(const Batch& batch, const BatchOutputs& outputs) const;
+
+  const std::unique_ptr<Lane> lane_;
+  const Signature& signature_;
+  const BatchLayout& layout_;
+  Dispatcher& dispatcher_;
+  Clock& clock_;
+  LaneState state_;
+
+  // The thread's own.
+  std::vector<std::size_t> free_slots_;
+  std::deque<Batch> staged_;  // in the order they will run; the running one is not among them
+  std::unique_ptr<Batch> running_;
+  std::deque<Batch> retries_;  // parts of batches that failed
+  std::vector<RowInputs> gathered_;
+  std::vector<std::byte*> inputs_;
+  bool lost_ = false;  // the device is gone: the lane retires
+  Status lost_status_;
+
+  std::thread thread_;
+};
+
+}  // namespace batched

@@ -1,0 +1,77 @@
+#include "warm_up.h"
+
+#include <condition_variable>
+#include <cstring>
+
+namespace batched {
+namespace {
+
+struct Trial {
+  std::int64_t rows;
+  std::int64_t length;
+};
+
+// Small and large, short and long, and the two in which rows and tokens disagree.
+constexpr Trial kTrials[] = {{1, 16}, {16, 16}, {1, 128}, {8, 32}, {4, 16}, {2, 64}, {32, 8}};
+constexpr Nanos kMostWarmUp = 1'500 * kMillisecond;
+
+BatchShape shape_of(const Signature& signature, const Trial& trial) {
+  BatchShape shape;
+  shape.rows = static_cast<std::size_t>(signature.fixed_batch > 0 ? signature.fixed_batch : trial.rows);
+  shape.longest = static_cast<std::uint32_t>(trial.length);
+  for (const TensorSpec& input : signature.inputs) {
+    Dims dims;
+    for (std::size_t axis = 0; axis < input.axes.size(); ++axis) {
+      const bool batch = static_cast<int>(axis) == input.batch_axis;
+      dims.push_back(batch                        ? static_cast<std::int64_t>(shape.rows)
+                     : input.axes[axis].dynamic() ? trial.length
+                                                  : input.axes[axis].size);
+    }
+    shape.inputs.push_back(dims);
+  }
+  return shape;
+}
+
+// How long the trial took, or < 0 if it failed.
+Nanos run_trial(Lane& lane, const Signature& signature, const BatchShape& shape, bool alone, Clock& clock) {
+  std::vector<std::byte*> inputs;
+  if (!lane.stage(0, shape, &inputs).ok()) return -1;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    std::memset(inputs[i], 0, shape.inputs[i].elements() * element_size(signature.inputs[i].dtype));
+  }
+  Mutex mutex;
+  std::condition_variable ended;
+  bool done = false;
+  bool ok = false;
+  const Nanos begin = clock.now();
+  lane.run(0, shape, alone, [&](const Status& status) {
+    const MutexLock lock(mutex);
+    ok = status.ok();
+    done = true;
+    ended.notify_one();
+  });
+  MutexLock lock(mutex);
+  while (!done) ended.wait(lock.native());
+  return ok ? clock.now() - begin : -1;
+}
+
+}  // namespace
+
+CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock) {
+  CostModel cost;
+  const Nanos deadline = later(clock.now(), kMostWarmUp);
+  for (int round = 0; round < 2; ++round) {
+    for (const Trial& trial : kTrials) {
+      if (clock.now() > deadline) return cost;
+      const BatchShape shape = shape_of(signature, trial);
+      const Nanos duration = run_trial(lane, signature, shape, /*alone=*/false, clock);
+      if (duration < 0) return cost;
+      // The first round finds memory and caches cold.
+      if (round > 0) cost.observe(shape.rows, shape.padded_tokens(), duration);
+      if (round == 0) run_trial(lane, signature, shape, /*alone=*/true, clock);
+    }
+  }
+  return cost;
+}
+
+}  // namespace batched

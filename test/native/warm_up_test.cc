@@ -1,0 +1,75 @@
+#include "engine/warm_up.h"
+
+#include "engine_fixture.h"
+
+namespace batched {
+namespace {
+
+// Takes a microsecond per padded token of the clock's time.
+void cost_time(LaneControl& control, FakeClock& clock) {
+  control.judge = [&clock](const RunRecord& run) {
+    clock.advance(static_cast<Nanos>(run.rows.size() * run.rows[0].size()) * kMicrosecond);
+    return Status::okay();
+  };
+}
+
+TEST(WarmUpTest, LearnsWhatTheLaneCosts) {
+  for (const bool async : {false, true}) {
+    FakeClock clock;
+    const auto control = std::make_shared<LaneControl>();
+    control->async = async;
+    cost_time(*control, clock);
+    control->open_all();
+    GatedLane lane(control);
+    const CostModel cost = warm_up(lane, doubling_signature(), clock);
+    EXPECT_TRUE(cost.known());
+    EXPECT_NEAR(cost.predict(4, 200), 200.0 * kMicrosecond, 20.0 * kMicrosecond);
+    for (const RunRecord& run : control->runs()) EXPECT_EQ(run.rows[0][0], 0) << "zeros only";
+  }
+}
+
+TEST(WarmUpTest, ALaneThatRefusesZerosIsLeftAsItIs) {
+  FakeClock clock;
+  const auto control = std::make_shared<LaneControl>();
+  control->judge = [](const RunRecord&) { return Status(Code::kBackend, "no zeros"); };
+  control->open_all();
+  GatedLane lane(control);
+  EXPECT_FALSE(warm_up(lane, doubling_signature(), clock).known());
+  EXPECT_EQ(control->started(), 1U);
+}
+
+TEST(WarmUpTest, ALaneThatCannotStageIsLeftAsItIs) {
+  FakeClock clock;
+  const auto control = std::make_shared<LaneControl>();
+  control->staging = [](const BatchShape&) { return Status(Code::kOutOfMemory, "none"); };
+  GatedLane lane(control);
+  EXPECT_FALSE(warm_up(lane, doubling_signature(), clock).known());
+}
+
+TEST(WarmUpTest, ASlowModelIsNotWarmedUpForLong) {
+  FakeClock clock;
+  const auto control = std::make_shared<LaneControl>();
+  control->judge = [&clock](const RunRecord&) {
+    clock.advance(1'000 * kMillisecond);
+    return Status::okay();
+  };
+  control->open_all();
+  GatedLane lane(control);
+  warm_up(lane, doubling_signature(), clock);
+  EXPECT_LE(control->started(), 4U);
+}
+
+TEST(WarmUpTest, AFixedBatchIsWarmedUpWithItsOwnSize) {
+  FakeClock clock;
+  const auto control = std::make_shared<LaneControl>();
+  cost_time(*control, clock);
+  control->open_all();
+  Signature signature = doubling_signature();
+  signature.fixed_batch = 3;
+  GatedLane lane(control);
+  warm_up(lane, signature, clock);
+  for (const RunRecord& run : control->runs()) EXPECT_EQ(run.rows.size(), 3U);
+}
+
+}  // namespace
+}  // namespace batched
