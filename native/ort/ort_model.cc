@@ -1,0 +1,163 @@
+#include "ort_model.h"
+
+#include <onnxruntime_session_options_config_keys.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <utility>
+
+#include "cpu_lane.h"
+#include "ort_api.h"
+#include "ort_error.h"
+#include "ort_library.h"
+#include "ort_threads.h"
+#include "ort_types.h"
+#include "signature_rules.h"
+
+namespace batched {
+
+struct OrtModel::State {
+  std::string provider = "cpu";
+  ThreadPlan plan;
+  std::shared_ptr<CpuSessions> cpu = std::make_shared<CpuSessions>();
+};
+
+namespace {
+
+constexpr std::size_t kMostLanesAsked = 256;
+// Longer than the serial stretches between a transformer's operators.
+constexpr const char* kSpinMicroseconds = "100";
+
+Ort::SessionOptions session_options(int threads) {
+  Ort::SessionOptions options;
+  options.SetGraphOptimizationLevel(GraphOptimizationLevel::ORT_ENABLE_ALL);
+  options.SetExecutionMode(ExecutionMode::ORT_SEQUENTIAL);
+  options.SetIntraOpNumThreads(threads);
+  options.SetInterOpNumThreads(1);
+  // Plans memory for shapes seen before; here nearly every batch has another.
+  options.DisableMemPattern();
+  // What fails comes back as a Status; the log would say it a second time, on stderr.
+  options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
+  // Pool threads spin between the operators of a run: a lone request takes a third longer if they sleep.
+  // But only shortly, since by default they go on for milliseconds, which costs as much where other
+  // threads want the core; and not at all once no run is left. An older library ignores the duration.
+  options.AddConfigEntry(kOrtSessionOptionsConfigAllowIntraOpSpinning, "1");
+  options.AddConfigEntry(kOrtSessionOptionsConfigIntraOpSpinDurationUs, kSpinMicroseconds);
+  options.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
+  if (threads > 1) use_own_threads(options);
+  return options;
+}
+
+Ort::Session make_session(const ModelOptions& model, int threads) {
+  const Ort::SessionOptions options = session_options(threads);
+  if (!model.path.empty()) return {*ort_env(), model.path.c_str(), options};
+  return {*ort_env(), model.bytes.data(), model.bytes.size(), options};
+}
+
+// Why the file can't be read, in ONNX Runtime's stead: it says so only for some of the reasons.
+Status check_readable(const std::string& path) {
+  std::error_code error;
+  const auto kind = std::filesystem::status(path, error).type();
+  const std::string what = "the model file " + path;
+  if (kind == std::filesystem::file_type::not_found) {
+    return {Code::kInvalidInput, what + " does not exist"};
+  }
+  if (error) return {Code::kInvalidInput, what + " can't be read: " + error.message()};
+  if (kind == std::filesystem::file_type::directory) {
+    return {Code::kInvalidInput, what + " is a folder"};
+  }
+  errno = 0;
+  if (!std::ifstream(path, std::ios::binary)) {
+    return {Code::kInvalidInput, what + " can't be read: " + std::strerror(errno)};
+  }
+  return {};
+}
+
+// Size of the model, with the files of weights that lie beside it and begin with its name, as in
+// model.onnx.data or model.onnx_data. An estimate: it only decides about a second session.
+std::uint64_t size_of(const ModelOptions& model) {
+  if (model.path.empty()) return model.bytes.size();
+  const std::filesystem::path path(model.path);
+  const std::string name = path.filename().string();
+  std::uint64_t bytes = 0;
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::absolute(path, error).parent_path();
+  for (std::filesystem::directory_iterator file(folder, error), end; !error && file != end;
+       file.increment(error)) {
+    if (!file->path().filename().string().starts_with(name)) continue;
+    std::error_code none;
+    const std::uintmax_t size = file->file_size(none);
+    if (!none) bytes += size;
+  }
+  return bytes;
+}
+
+Status check_options(const ModelOptions& options) {
+  if (options.path.empty() == options.bytes.empty()) {
+    return {Code::kInvalidInput, options.path.empty() ? "the model is empty: give a path or bytes"
+                                                      : "a model is given by path or by bytes, not both"};
+  }
+  if (options.lanes > kMostLanesAsked) {
+    return {Code::kInvalidInput,
+            "lanes is " + std::to_string(options.lanes) + ", more than " + std::to_string(kMostLanesAsked)};
+  }
+  if (options.intra_op_threads < 0) return {Code::kInvalidInput, "intraOpThreads is negative"};
+  return options.path.empty() ? Status::okay() : check_readable(options.path);
+}
+
+std::string source_of(const ModelOptions& options) {
+  return options.path.empty() ? "the model (" + std::to_string(options.bytes.size()) + " bytes in memory)"
+                              : "the model " + options.path;
+}
+
+}  // namespace
+
+OrtModel::OrtModel(std::shared_ptr<State> state) : state_(std::move(state)) {}
+OrtModel::~OrtModel() = default;
+
+Status OrtModel::load(ModelOptions options, std::unique_ptr<OrtModel>* model) {
+  if (ort_env() == nullptr) return {Code::kLibraryNotFound, "ONNX Runtime is not loaded"};
+  try {
+    if (Status status = check_options(options); !status.ok()) return status;
+    auto state = std::make_shared<State>();
+    state->plan = plan_threads(usable_cores(), options.lanes, options.intra_op_threads, size_of(options));
+    const ThreadPlan& plan = state->plan;
+    CpuSessions& cpu = *state->cpu;
+
+    cpu.narrow.push_back(make_session(options, plan.narrow_threads));
+    Status status = make_signature(declared_inputs(cpu.narrow[0]), declared_outputs(cpu.narrow[0]), options,
+                                   &cpu.signature);
+    if (!status.ok()) return {status.code(), source_of(options) + ": " + status.message()};
+    while (plan.one_each && cpu.narrow.size() < plan.lanes) {
+      cpu.narrow.push_back(make_session(options, plan.narrow_threads));
+    }
+    if (plan.wide_threads > 0) cpu.wide = make_session(options, plan.wide_threads);
+    model->reset(new OrtModel(std::move(state)));
+    return {};
+  } catch (const std::exception& error) {
+    return to_status(error, Code::kInvalidInput, source_of(options) + " could not be loaded");
+  }
+}
+
+const Signature& OrtModel::signature() const { return state_->cpu->signature; }
+
+std::vector<std::unique_ptr<Lane>> OrtModel::make_lanes() const {
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (std::size_t i = 0; i < state_->plan.lanes; ++i) {
+    lanes.push_back(std::make_unique<CpuLane>(state_->cpu, i));
+  }
+  return lanes;
+}
+
+const std::string& OrtModel::provider() const { return state_->provider; }
+std::size_t OrtModel::lanes() const { return state_->plan.lanes; }
+int OrtModel::lane_threads() const { return state_->plan.narrow_threads; }
+int OrtModel::wide_threads() const {
+  return state_->plan.wide_threads > 0 ? state_->plan.wide_threads : state_->plan.narrow_threads;
+}
+
+}  // namespace batched
