@@ -1,0 +1,17 @@
+// Copies elements from what JavaScript holds to what a model wants, converting and checking on the way.
+#pragma once
+
+#include <cstddef>
+
+#include "engine/status.h"
+#include "engine/tensor.h"
+
+namespace batched {
+
+// Copies `count` elements. The same type is a memcpy. Integers widen, and narrow where the value fits;
+// integers and floats become floats; a float becomes an integer only if it is one (number[] is float64
+// here); float16 is only copied. kInvalidInput names the first element that does not fit.
+Status convert_elements(DType from, const std::byte* source, DType to, std::byte* destination,
+                        std::size_t count);
+
+}  // namespace batched

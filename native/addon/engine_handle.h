@@ -1,0 +1,67 @@
+// An engine as JavaScript holds it, and the calls of this tick that were not handed over to it yet.
+//
+// Threads: the environment's own. The engine is shared with other environments that are attached to it.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "call_builder.h"
+#include "engine/engine.h"
+#include "environment.h"
+
+namespace batched {
+
+// What is said of an engine's model in its stats.
+struct ModelFacts {
+  std::string provider;
+  std::size_t lane_threads = 1;
+  std::size_t wide_threads = 0;
+};
+
+class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  static Napi::Object create(Napi::Env env, std::shared_ptr<Engine> engine, const ModelFacts& facts);
+
+  explicit EngineHandle(const Napi::CallbackInfo& info);
+  ~EngineHandle() override;
+
+ private:
+  // See the class of the same name in ts/native.ts for what each takes and gives.
+  Napi::Value signature(const Napi::CallbackInfo& info);
+  Napi::Value numbers(const Napi::CallbackInfo& info);
+  napi_value submit(Napi::Env env, std::span<const napi_value> arguments);
+  void flush(const Napi::CallbackInfo& info);
+  Napi::Value run_sync(const Napi::CallbackInfo& info);
+  Napi::Value cancel(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+  void clear_stats(const Napi::CallbackInfo& info);
+
+  // The call that the arguments after the first describe.
+  Status build(Napi::Env env, std::span<const napi_value> data, Call* call);
+  static napi_value submit_callback(napi_env env, napi_callback_info info);
+  void flush_pending(Napi::Env env);
+  void end();
+
+  std::shared_ptr<Engine> engine_;
+  ModelFacts facts_;
+  std::shared_ptr<Environment> environment_;
+  std::uint64_t end_key_ = 0;
+  Napi::Reference<Napi::Float64Array> numbers_;
+  std::span<const double> number_view_;
+  bool building_ = false;
+  std::unique_ptr<Call> new_call();
+
+  std::unique_ptr<CallBuilder> builder_;
+  std::vector<std::unique_ptr<Call>> spare_;
+  std::vector<std::unique_ptr<Call>> pending_;
+  std::vector<Status> statuses_;
+};
+
+}  // namespace batched

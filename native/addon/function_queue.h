@@ -1,0 +1,52 @@
+// The queue of a user function: the engine's scheduler on the JavaScript thread alone.
+//
+// JavaScript keeps the items and the promises, by slot; in here are slots, lengths, priorities and
+// times. No other thread takes part, so there is no lock: the policy is asked at the end of a tick, when
+// a batch has settled, and when a timer is due.
+#pragma once
+
+#include <napi.h>
+
+#include <deque>
+#include <vector>
+
+#include "engine/clock.h"
+#include "engine/scheduler.h"
+#include "engine/stats.h"
+
+namespace batched {
+
+class FunctionQueue final : public Napi::ObjectWrap<FunctionQueue> {
+ public:
+  static Napi::Function define(Napi::Env env);
+
+  explicit FunctionQueue(const Napi::CallbackInfo& info);
+
+ private:
+  // See the class of the same name in ts/native.ts for what each takes and gives.
+  Napi::Value admit(const Napi::CallbackInfo& info);
+  Napi::Value next(const Napi::CallbackInfo& info);
+  void finish(const Napi::CallbackInfo& info);
+  Napi::Value remove(const Napi::CallbackInfo& info);
+  Napi::Value queued(const Napi::CallbackInfo& info);
+  void count(const Napi::CallbackInfo& info);
+  Napi::Value size(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+  void clear_stats(const Napi::CallbackInfo& info);
+
+  // The row of a slot. Slots are small and reused, so rows live in a table.
+  Row* row_at(std::uint32_t slot);
+
+  struct SlotRow : Row {
+    std::uint32_t slot = 0;
+  };
+
+  Scheduler scheduler_;
+  Counters counters_;
+  Clock& clock_;
+  std::deque<SlotRow> rows_;  // by slot; a deque never moves them
+  std::vector<Row*> entering_;
+  std::vector<Row*> batch_;
+};
+
+}  // namespace batched

@@ -1,0 +1,40 @@
+/** Dresses a function as a batched callable: the call itself, and what every batched callable carries. */
+
+/** What every batched callable carries beside its call. */
+export interface BatchedControls<Stats> {
+  /** A snapshot of what has happened since the start or the last {@link clearStats}. */
+  readonly stats: Stats;
+  clearStats(): void;
+  /** Whether calls are taken and can be run. */
+  readonly health: { healthy: boolean };
+  /**
+   * Stops intake: later calls are `BATCHED_CLOSED`. With `drain` (the default) everything admitted still settles as it
+   * would; without it, what waits is rejected as `BATCHED_CLOSED`. Resolves when nothing is left.
+   */
+  close(options?: { drain?: boolean }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+interface Batcher<Stats> {
+  readonly stats: Stats;
+  readonly healthy: boolean;
+  clearStats(): void;
+  close(options?: { drain?: boolean }): Promise<void>;
+}
+
+/** Adds the controls of `batcher` and `acall` to `call`. */
+export function callable<Call extends object, Stats>(
+  call: Call,
+  acall: unknown,
+  batcher: Batcher<Stats>,
+): Call & BatchedControls<Stats> {
+  Object.defineProperties(call, {
+    acall: { value: acall, enumerable: true },
+    stats: { get: () => batcher.stats, enumerable: true },
+    health: { get: () => ({ healthy: batcher.healthy }), enumerable: true },
+    clearStats: { value: () => batcher.clearStats() },
+    close: { value: (options?: { drain?: boolean }) => batcher.close(options) },
+    [Symbol.asyncDispose]: { value: () => batcher.close() },
+  });
+  return call as Call & BatchedControls<Stats>;
+}

@@ -1,0 +1,101 @@
+/** `dynamically` and `aio.dynamically`: batching for a user function. */
+import { callable, type BatchedControls } from './callable';
+import { type BatchFunction, FunctionBatcher, type FunctionOptions } from './function_batcher';
+import { batchKinds, type CallOptions, checkOptions } from './options';
+import type { BatchStats } from './stats';
+import { describe } from './tensor';
+
+/** A single item: what is itself an array must come in an array of items, since an array is always several items. */
+export type Single<T> = T extends readonly unknown[] ? never : T;
+
+/** A batched function: called with one item, or with an array of items. */
+export interface Batched<T, U> extends BatchedControls<BatchStats> {
+  /** Runs on this thread, together with what waits, in batches of at most `batchSize`. */
+  (items: readonly T[]): U[];
+  (item: Single<T>): U;
+  /** Resolves with one result for an item, with an array for an array, in the same order. */
+  acall(items: readonly T[], options?: CallOptions): Promise<U[]>;
+  acall(item: Single<T>, options?: CallOptions): Promise<U>;
+}
+
+/** A batched function whose call itself is asynchronous; `acall` is an alias. */
+export interface AsyncBatched<T, U> extends BatchedControls<BatchStats> {
+  (items: readonly T[], options?: CallOptions): Promise<U[]>;
+  (item: Single<T>, options?: CallOptions): Promise<U>;
+  acall(items: readonly T[], options?: CallOptions): Promise<U[]>;
+  acall(item: Single<T>, options?: CallOptions): Promise<U>;
+}
+
+export const functionKinds = { ...batchKinds, concurrency: 'count', lengthOf: 'function' } as const;
+
+/** The name a wrapped function goes by in messages. */
+export function nameOf(fn: { name: string }): string {
+  return fn.name === '' ? 'batched function' : fn.name;
+}
+
+export function isAsyncFunction(fn: unknown): boolean {
+  return (fn as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] === 'AsyncFunction';
+}
+
+function wrap<T, U>(where: string, fn: BatchFunction<T, U>, options: FunctionOptions<T>): Batched<T, U> {
+  if (typeof fn !== 'function')
+    throw new TypeError(`${where}: the wrapped thing must be a function, got ${describe(fn)}`);
+  checkOptions(where, options, functionKinds);
+  const batcher = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
+  const acall = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
+  const call = (input: T | readonly T[]) => {
+    if (isAsyncFunction(fn)) {
+      throw new TypeError(`${nameOf(fn)} is asynchronous: call it with acall`);
+    }
+    return batcher.call(input);
+  };
+  return callable(call, acall, batcher) as unknown as Batched<T, U>;
+}
+
+function wrapAsync<T, U>(where: string, fn: BatchFunction<T, U>, options: FunctionOptions<T>): AsyncBatched<T, U> {
+  if (typeof fn !== 'function')
+    throw new TypeError(`${where}: the wrapped thing must be a function, got ${describe(fn)}`);
+  checkOptions(where, options, functionKinds);
+  const batcher = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
+  const acall = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
+  const call = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
+  return callable(call, acall, batcher) as unknown as AsyncBatched<T, U>;
+}
+
+/**
+ * Batches the calls of a function that takes an array of items and returns as many results in the same order.
+ *
+ * Nothing waits for company: an idle batcher runs what there is, and calls that arrive while a batch runs form the
+ * next one. `timeoutMs` changes that.
+ *
+ * @example
+ * const embed = dynamically((texts: string[]) => texts.map((text) => text.length), { batchSize: 64 });
+ * embed('one');                // 3
+ * await embed.acall(['a', 'bc']); // [1, 2]
+ * @throws TypeError, RangeError for wrong options. Calls reject with what the function threw, or a BatchedError:
+ *   `BATCHED_OUTPUT_MISMATCH`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`, `BATCHED_CLOSED`, `BATCHED_INVALID_INPUT`.
+ */
+export function dynamically<L>(options: FunctionOptions<L>): <T extends L, U>(fn: BatchFunction<T, U>) => Batched<T, U>;
+export function dynamically<T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): Batched<T, U>;
+export function dynamically<T, U>(
+  fn: BatchFunction<T, U> | FunctionOptions<T>,
+  options: FunctionOptions<T> = {},
+): unknown {
+  if (typeof fn === 'function') return wrap('dynamically', fn, options);
+  checkOptions('dynamically', fn, functionKinds);
+  return (late: BatchFunction<T, U>) => wrap('dynamically', late, fn);
+}
+
+/** {@link dynamically} with an asynchronous call: `await f(x)`. The function may be sync or async. */
+export function dynamicallyAsync<L>(
+  options: FunctionOptions<L>,
+): <T extends L, U>(fn: BatchFunction<T, U>) => AsyncBatched<T, U>;
+export function dynamicallyAsync<T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): AsyncBatched<T, U>;
+export function dynamicallyAsync<T, U>(
+  fn: BatchFunction<T, U> | FunctionOptions<T>,
+  options: FunctionOptions<T> = {},
+): unknown {
+  if (typeof fn === 'function') return wrapAsync('aio.dynamically', fn, options);
+  checkOptions('aio.dynamically', fn, functionKinds);
+  return (late: BatchFunction<T, U>) => wrapAsync('aio.dynamically', late, fn);
+}

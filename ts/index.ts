@@ -1,0 +1,35 @@
+/** batched: dynamic batching for inference in Node. */
+import { dynamically, dynamicallyAsync } from './dynamically';
+import { inferenceDynamically, inferenceDynamicallyAsync, load, loadAsync } from './inference';
+
+/** Batching over tensors: for a function, or for an ONNX model that the native engine runs. */
+export const inference = { dynamically: inferenceDynamically, load };
+
+/** The same entry points with asynchronous calls: `await f(x)`. */
+export const aio = {
+  dynamically: dynamicallyAsync,
+  inference: { dynamically: inferenceDynamicallyAsync, load: loadAsync },
+};
+
+export { dynamically };
+export { BatchedError, type BatchedErrorCode } from './errors';
+export { loadLibrary, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
+export type { LibraryInfo } from './native';
+export type { BatchedControls } from './callable';
+export type { AsyncBatched, Batched } from './dynamically';
+export type { BatchFunction, FunctionOptions } from './function_batcher';
+export type { FunctionOutput } from './function_features';
+export type {
+  AsyncBatchedInference,
+  AsyncBatchedModel,
+  BatchedInference,
+  BatchedModel,
+  InferenceFunction,
+  InferenceOptions,
+  LoadOptions,
+} from './inference';
+export type { Features } from './features';
+export type { ModelBatchOptions, ModelCallOptions, Output } from './model_batcher';
+export type { BatchOptions, CallOptions, PaddingSide } from './options';
+export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
+export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

@@ -1,0 +1,243 @@
+/** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
+import { type BatchedControls, callable } from './callable';
+import { functionKinds, isAsyncFunction, nameOf } from './dynamically';
+import { BatchedError } from './errors';
+import { FunctionBatcher, type FunctionOptions, isPromise } from './function_batcher';
+import {
+  batchOutputs,
+  callFeatures,
+  callOutput,
+  FeatureGroups,
+  type FeatureRow,
+  type FunctionOutput,
+  lostMemory,
+  type OutputRow,
+  rowLength,
+  stackFeatures,
+} from './function_features';
+import type { Features } from './features';
+import {
+  ModelBatcher,
+  modelBatchKinds,
+  type ModelBatchOptions,
+  type ModelCallOptions,
+  type Output,
+} from './model_batcher';
+import { modelKinds, type ModelOptions, OnnxModel } from './onnx_model';
+import { checkOptions, type PaddingSide } from './options';
+import type { BatchStats, ModelStats } from './stats';
+import { describe, type Tensor } from './tensor';
+
+/** A function with `spreadKwargs`: gets the tensors as arguments. */
+export type SpreadFunction<O extends FunctionOutput = FunctionOutput> = (...tensors: Tensor[]) => O | PromiseLike<O>;
+
+/** A function over tensors: gets one padded tensor per feature, returns one or several with as many rows. */
+export type InferenceFunction<O extends FunctionOutput = FunctionOutput> = (
+  features: Record<string, Tensor>,
+) => O | PromiseLike<O>;
+
+export interface InferenceOptions extends FunctionOptions<FeatureRow> {
+  /** Pad value by feature. Default 0. */
+  padTokens?: Readonly<Record<string, number>>;
+  /** Default `'right'`. `'none'`: nothing is padded, only rows of equal shapes share a batch. */
+  paddingSide?: PaddingSide;
+  /** True: `fn` is called with the tensors as arguments, in the order of the first call's features. Default false. */
+  spreadKwargs?: boolean;
+}
+
+/** A batched function over tensors. Axis 0 of every feature is the batch, and so it is of the outputs. */
+export interface BatchedInference<O> extends BatchedControls<BatchStats> {
+  (features: Features, options: { stack: false }): O[];
+  (features: Features, options?: { stack?: boolean }): O;
+  acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  acall(features: Features, options?: ModelCallOptions): Promise<O>;
+}
+
+export interface AsyncBatchedInference<O> extends BatchedControls<BatchStats> {
+  (features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  (features: Features, options?: ModelCallOptions): Promise<O>;
+  acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  acall(features: Features, options?: ModelCallOptions): Promise<O>;
+}
+
+/**
+ * A batched model. `f(features)` blocks the calling thread until its result is there (and batches with the calls of
+ * every other thread); `f.acall(features)` does not. With one output the result is that {@link Tensor}, else a record
+ * of tensors by name.
+ */
+export interface BatchedModel extends BatchedControls<ModelStats> {
+  (features: Features, options: { stack: false }): Output[];
+  (features: Features, options?: { stack?: boolean }): Output;
+  acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  acall(features: Features, options?: ModelCallOptions): Promise<Output>;
+  readonly model: OnnxModel;
+}
+
+export interface AsyncBatchedModel extends BatchedControls<ModelStats> {
+  (features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  (features: Features, options?: ModelCallOptions): Promise<Output>;
+  acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  acall(features: Features, options?: ModelCallOptions): Promise<Output>;
+  readonly model: OnnxModel;
+}
+
+const inferenceKinds = {
+  ...functionKinds,
+  padTokens: 'object',
+  paddingSide: ['right', 'left', 'none'],
+  spreadKwargs: 'boolean',
+} as const;
+
+/** A row of a batch, or why there is none. */
+type RunRow = OutputRow | BatchedError;
+
+function runFunction(fn: InferenceFunction, options: InferenceOptions) {
+  const name = nameOf(fn);
+  const side = options.paddingSide ?? 'right';
+  const padTokens = options.padTokens ?? {};
+  const call =
+    options.spreadKwargs === true
+      ? (features: Record<string, Tensor>) => (fn as unknown as SpreadFunction)(...Object.values(features))
+      : fn;
+  return (rows: FeatureRow[]): RunRow[] | PromiseLike<RunRow[]> => {
+    const lost = rows.map(lostMemory);
+    const sound = rows.filter((_, i) => lost[i] === undefined);
+    if (sound.length === 0) return lost as BatchedError[];
+    const split = (output: unknown): RunRow[] => {
+      const outputs = batchOutputs(name, output, sound.length);
+      let row = 0;
+      return lost.map((error) => error ?? { outputs, row: row++ });
+    };
+    const output: unknown = call(stackFeatures(sound, side, padTokens));
+    return isPromise(output) ? Promise.resolve(output).then(split) : split(output);
+  };
+}
+
+function checkPadTokens(where: string, padTokens: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(padTokens)) {
+    if (typeof value !== 'number') {
+      throw new TypeError(`${where}: option 'padTokens' must have numbers, got ${describe(value)} for '${name}'`);
+    }
+  }
+}
+
+function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOptions, asynchronous: boolean): unknown {
+  checkOptions(where, options, inferenceKinds);
+  const padTokens = options.padTokens ?? {};
+  checkPadTokens(where, padTokens);
+  const name = nameOf(fn);
+  const groups = new FeatureGroups(options.paddingSide ?? 'right', padTokens);
+  const batcher = new FunctionBatcher<FeatureRow, RunRow>(
+    runFunction(fn, options),
+    { ...options, lengthOf: options.lengthOf ?? rowLength },
+    name,
+    (row) => groups.of(row),
+  );
+  const rowsOf = (features: Features): FeatureRow[] => {
+    const call = groups.arrange(callFeatures(features));
+    return Array.from({ length: call.rows }, (_, row) => ({ call, row }));
+  };
+  const outputOf = (rows: readonly RunRow[], callOptions: ModelCallOptions | undefined) => {
+    const error = rows.find((row) => row instanceof BatchedError);
+    if (error !== undefined) throw error;
+    return callOutput(name, rows as readonly OutputRow[], callOptions?.stack !== false);
+  };
+  const acall = async (features: Features, callOptions?: ModelCallOptions) =>
+    outputOf((await batcher.acall(rowsOf(features), callOptions)) as RunRow[], callOptions);
+  const call = (features: Features, callOptions?: ModelCallOptions) => {
+    if (isAsyncFunction(fn)) throw new TypeError(`${name} is asynchronous: call it with acall`);
+    return outputOf(batcher.call(rowsOf(features), callOptions) as RunRow[], callOptions);
+  };
+  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+}
+
+function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
+  const batcher = new ModelBatcher(model, options);
+  const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
+  const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
+  const dressed = callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  return Object.defineProperty(dressed, 'model', { value: model, enumerable: true });
+}
+
+function dispatch(where: string, asynchronous: boolean) {
+  return (target: unknown, options: InferenceOptions | ModelBatchOptions = {}): unknown => {
+    if (target instanceof OnnxModel) return wrapModel(target, options as ModelBatchOptions, asynchronous);
+    if (typeof target === 'function') {
+      return wrapFunction(where, target as InferenceFunction, options as InferenceOptions, asynchronous);
+    }
+    if (typeof target !== 'object' || target === null) {
+      throw new TypeError(`${where}: expected a function, an OnnxModel or options, got ${describe(target)}`);
+    }
+    checkOptions(where, target, { ...inferenceKinds, ...modelBatchKinds });
+    return (late: unknown) => {
+      if (typeof late !== 'function' && !(late instanceof OnnxModel)) {
+        throw new TypeError(`${where}: expected a function or an OnnxModel, got ${describe(late)}`);
+      }
+      return dispatch(where, asynchronous)(late, target);
+    };
+  };
+}
+
+export interface InferenceDynamically {
+  (
+    options: InferenceOptions & { spreadKwargs: true },
+  ): <O extends FunctionOutput>(fn: SpreadFunction<O>) => BatchedInference<O>;
+  (options: InferenceOptions): <O extends FunctionOutput>(fn: InferenceFunction<O>) => BatchedInference<O>;
+  (model: OnnxModel, options?: ModelBatchOptions): BatchedModel;
+  <O extends FunctionOutput>(
+    fn: SpreadFunction<O>,
+    options: InferenceOptions & { spreadKwargs: true },
+  ): BatchedInference<O>;
+  // The last is the one that compilers quote when nothing fits.
+  <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): BatchedInference<O>;
+}
+
+export interface AsyncInferenceDynamically {
+  (
+    options: InferenceOptions & { spreadKwargs: true },
+  ): <O extends FunctionOutput>(fn: SpreadFunction<O>) => AsyncBatchedInference<O>;
+  (options: InferenceOptions): <O extends FunctionOutput>(fn: InferenceFunction<O>) => AsyncBatchedInference<O>;
+  (model: OnnxModel, options?: ModelBatchOptions): AsyncBatchedModel;
+  <O extends FunctionOutput>(
+    fn: SpreadFunction<O>,
+    options: InferenceOptions & { spreadKwargs: true },
+  ): AsyncBatchedInference<O>;
+  // The last is the one that compilers quote when nothing fits.
+  <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): AsyncBatchedInference<O>;
+}
+
+/**
+ * Batches calls over tensors. A model runs in the native engine, on its own threads; a function runs on the JavaScript
+ * thread with one padded tensor per feature.
+ *
+ * @example
+ * const model = await OnnxModel.load('encoder.onnx');
+ * const embed = inference.dynamically(model, { batchSize: 64 });
+ * const { dims, data } = await embed.acall({ input_ids: [[101, 7592, 102]] });
+ */
+export const inferenceDynamically = dispatch('inference.dynamically', false) as InferenceDynamically;
+export const inferenceDynamicallyAsync = dispatch('aio.inference.dynamically', true) as AsyncInferenceDynamically;
+
+/** Options of {@link load}: those of the model and those of its batches. */
+export type LoadOptions = ModelOptions & ModelBatchOptions;
+
+function split(options: LoadOptions): { model: ModelOptions; batch: ModelBatchOptions } {
+  checkOptions('inference.load', options, { ...modelKinds, ...modelBatchKinds });
+  const pick = (kinds: object) =>
+    Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(kinds, name)));
+  return { model: pick(modelKinds), batch: pick(modelBatchKinds) };
+}
+
+/** `OnnxModel.load` and `inference.dynamically` in one. */
+export async function load(source: string | URL | Uint8Array, options: LoadOptions = {}): Promise<BatchedModel> {
+  const { model, batch } = split(options);
+  return inferenceDynamically(await OnnxModel.load(source, model), batch);
+}
+
+export async function loadAsync(
+  source: string | URL | Uint8Array,
+  options: LoadOptions = {},
+): Promise<AsyncBatchedModel> {
+  const { model, batch } = split(options);
+  return inferenceDynamicallyAsync(await OnnxModel.load(source, model), batch);
+}

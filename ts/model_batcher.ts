@@ -1,0 +1,277 @@
+/** Calls into a model: from features to slots and back to tensors. */
+import { fromNative, NativeCode } from './errors';
+import { FeatureEncoder, type Features } from './features';
+import { CallNumbers, type NativeEngine, type Refusal } from './native';
+import {
+  batchKinds,
+  type BatchOptions,
+  type CallOptions,
+  checkCallOptions,
+  checkOptions,
+  onAbort,
+  type PaddingSide,
+  queueOptions,
+} from './options';
+import type { OnnxModel } from './onnx_model';
+import { decode, freeSlot, type OutputPlan, type PendingCall, takeSlot } from './slots';
+import { modelStats, type ModelStats } from './stats';
+import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
+
+/** Options of `inference.dynamically` over a model. */
+export interface ModelBatchOptions extends BatchOptions {
+  /** Bytes of inputs that may be held by calls in the engine. Default 1 GiB. */
+  maxQueueBytes?: number;
+  /** Default `'right'`. */
+  paddingSide?: PaddingSide;
+  /** The length of a row, from the features of its call. Default: the model's dynamic dimension. */
+  lengthOf?: (feature: Feature, row: number) => number;
+}
+
+export interface ModelCallOptions extends CallOptions {
+  /** False: a call of several rows gets a list with the outputs of each row, at its own length. Default true. */
+  stack?: boolean;
+}
+
+/** One tensor where the model has one (selected) output, else a tensor by name. */
+export type Output = Tensor | Record<string, Tensor>;
+
+export const modelBatchKinds = {
+  ...batchKinds,
+  maxQueueBytes: 'count',
+  paddingSide: ['right', 'left', 'none'],
+  lengthOf: 'function',
+} as const;
+
+const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
+
+export class ModelBatcher {
+  readonly plan: OutputPlan;
+  readonly #engine: NativeEngine;
+  readonly #encoder: FeatureEncoder;
+  readonly #numbers: Float64Array;
+  readonly #lengthOf: ModelBatchOptions['lengthOf'];
+  readonly #firstInput: string;
+  #scheduled = false;
+  #reading = false;
+
+  constructor(model: OnnxModel, options: ModelBatchOptions) {
+    checkOptions('inference.dynamically', options, modelBatchKinds);
+    this.#engine = model.native.start({
+      ...queueOptions(options),
+      maxQueueBytes: options.maxQueueBytes ?? 2 ** 30,
+      maxItemLength: Math.min(options.maxItemLength ?? 0, 2 ** 32 - 1),
+      paddingSide: paddingSides.indexOf(options.paddingSide ?? 'right'),
+    });
+    const { signature } = this.#engine;
+    this.#numbers = this.#engine.numbers;
+    this.#encoder = new FeatureEncoder(signature, this.#numbers);
+    this.#lengthOf = options.lengthOf;
+    this.#firstInput = signature.inputs[0]?.name ?? '';
+    this.plan = {
+      names: signature.outputs.map(({ name }) => name),
+      types: signature.outputs.map(({ type }) => typeNumber(type)!),
+    };
+  }
+
+  acall(features: Features, options?: ModelCallOptions): Promise<Output | Output[]> {
+    return new Promise((resolve, reject) => {
+      let flags = 0;
+      let signal: AbortSignal | undefined;
+      if (options !== undefined) {
+        checkCallOptions(options);
+        signal = options.signal;
+        if (signal?.aborted === true) throw signal.reason;
+        if (signal !== undefined) flags |= CallNumbers.cancellable;
+        if (options.stack === false) flags |= CallNumbers.unstacked;
+      }
+      const call = new ModelCall(this, resolve, reject, (flags & CallNumbers.unstacked) !== 0);
+      const slot = takeSlot(call);
+      let refusal: Refusal | undefined;
+      try {
+        refusal = this.#submit(slot, features, options, flags);
+      } catch (error) {
+        freeSlot(slot);
+        throw error;
+      }
+      if (refusal !== undefined) {
+        freeSlot(slot);
+        throw fromNative(refusal.code, refusal.message);
+      }
+      if (signal !== undefined) call.abortWith(signal, () => this.#engine.cancel(slot));
+      this.#schedule();
+    });
+  }
+
+  /** Blocks this thread, and only this thread. */
+  call(features: Features, options?: ModelCallOptions): Output | Output[] {
+    if (options !== undefined) checkCallOptions(options);
+    if (options?.signal?.aborted === true) throw options.signal.reason;
+    const unstacked = options?.stack === false;
+    const result = this.#runSync(features, options, unstacked ? CallNumbers.unstacked : 0);
+    let output: Output | Output[] | undefined;
+    decode(
+      ...result,
+      () => this.plan,
+      (_slot, code, message, parts) => {
+        if (code !== NativeCode.ok) throw fromNative(code, message);
+        output = outputOf(this.plan, parts, unstacked);
+      },
+    );
+    return output!;
+  }
+
+  /** The hot path: a call of one row with one, two or three inputs allocates no argument list. */
+  #submit(slot: number, features: Features, options: ModelCallOptions | undefined, flags: number): Refusal | undefined {
+    this.#beginReading();
+    try {
+      const lengths = this.#lengths(features, this.#describe(features, options, flags));
+      const { data } = this.#encoder;
+      if (lengths !== undefined) return this.#engine.submit(slot, ...data, lengths);
+      if (data.length === 1) return this.#engine.submit(slot, data[0]);
+      if (data.length === 3) return this.#engine.submit(slot, data[0], data[1], data[2]);
+      return this.#engine.submit(slot, ...data);
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  #runSync(
+    features: Features,
+    options: ModelCallOptions | undefined,
+    flags: number,
+  ): ReturnType<NativeEngine['runSync']> {
+    this.#beginReading();
+    try {
+      const lengths = this.#lengths(features, this.#describe(features, options, flags));
+      const { data } = this.#encoder;
+      return this.#engine.runSync(0, ...data, ...(lengths === undefined ? [] : [lengths]));
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  /** There is one place to describe a call in. A getter among the features, or lengthOf, may not make another call. */
+  #beginReading(): void {
+    if (this.#reading) throw invalidInput('a call was made while the features of another call were being read');
+    this.#reading = true;
+  }
+
+  #describe(features: Features, options: ModelCallOptions | undefined, flags: number): number {
+    const numbers = this.#numbers;
+    numbers[CallNumbers.deadline] = options?.deadlineMs ?? -1;
+    numbers[CallNumbers.priority] = options?.priority ?? 0;
+    numbers[CallNumbers.flags] = flags;
+    return this.#encoder.encode(features);
+  }
+
+  #lengths(features: Features, rows: number): Float64Array | undefined {
+    if (this.#lengthOf === undefined) return undefined;
+    const first = features[this.#firstInput]!;
+    const lengths = new Float64Array(rows);
+    for (let row = 0; row < rows; row++) {
+      const length = this.#lengthOf(first, row);
+      if (typeof length !== 'number' || !(length >= 0 && length < 2 ** 32)) {
+        throw invalidInput(`lengthOf must give a length, but gave ${describe(length)} for row ${row}`);
+      }
+      lengths[row] = length;
+    }
+    return lengths;
+  }
+
+  /** All calls of a tick are handed over together, once its promises have run. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(this.#afterMicrotasks);
+  }
+
+  readonly #afterMicrotasks = (): void => process.nextTick(this.#flush);
+
+  readonly #flush = (): void => {
+    this.#scheduled = false;
+    this.#engine.flush();
+  };
+
+  get stats(): ModelStats {
+    return modelStats(this.#engine.stats());
+  }
+
+  clearStats(): void {
+    this.#engine.clearStats();
+  }
+
+  get healthy(): boolean {
+    return this.#engine.stats().healthy;
+  }
+
+  // async: a wrong option rejects, as everything else that can go wrong here does.
+  async close(options: { drain?: boolean } = {}): Promise<void> {
+    checkOptions('close', options, { drain: 'boolean' });
+    const { drain = true } = options;
+    // A second close that does not drain cuts the first one's draining short.
+    return new Promise((resolve, reject) => {
+      this.#engine.close(drain, takeSlot({ plan: this.plan, succeed: () => resolve(), fail: reject }));
+    });
+  }
+}
+
+class ModelCall implements PendingCall {
+  readonly #owner: ModelBatcher; // keeps the engine alive while calls are pending
+  readonly #resolve: (output: Output | Output[]) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #unstacked: boolean;
+  #release: (() => void) | undefined;
+
+  constructor(
+    owner: ModelBatcher,
+    resolve: (output: Output | Output[]) => void,
+    reject: (error: unknown) => void,
+    unstacked: boolean,
+  ) {
+    this.#owner = owner;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#unstacked = unstacked;
+  }
+
+  get plan(): OutputPlan {
+    return this.#owner.plan;
+  }
+
+  succeed(parts: Tensor[]): void {
+    this.#resolve(outputOf(this.#owner.plan, parts, this.#unstacked));
+    this.#release?.();
+  }
+
+  fail(error: unknown): void {
+    this.#reject(error);
+    this.#release?.();
+  }
+
+  /** The slot stays taken until native code has let go of the call; its result is then ignored. */
+  abortWith(signal: AbortSignal, cancel: () => void): void {
+    const aborted = (): void => {
+      this.#reject(signal.reason);
+      cancel();
+    };
+    this.#release = onAbort(signal, aborted);
+    // A getter among the features may have aborted it.
+    if (signal.aborted) aborted();
+  }
+}
+
+function outputOf(plan: OutputPlan, parts: Tensor[], unstacked: boolean): Output | Output[] {
+  const { names } = plan;
+  if (!unstacked) return names.length === 1 ? parts[0]! : byName(names, parts, 0);
+  const rows: Output[] = [];
+  for (let at = 0; at < parts.length; at += names.length) {
+    rows.push(names.length === 1 ? parts[at]! : byName(names, parts, at));
+  }
+  return rows;
+}
+
+function byName(names: readonly string[], parts: Tensor[], from: number): Record<string, Tensor> {
+  const output: Record<string, Tensor> = {};
+  for (let i = 0; i < names.length; i++) output[names[i]!] = parts[from + i]!;
+  return output;
+}

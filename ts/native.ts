@@ -1,0 +1,243 @@
+/**
+ * The addon: every class and function it exports, and the only place that loads it.
+ * scripts/check-native.mjs compares these declarations with what the addon really exports.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import nodeGypBuild from 'node-gyp-build';
+import { BatchedError } from './errors';
+import type { ElementType, TypedArray } from './tensor';
+
+/** Why native code refused: the number of a code and a message for people. */
+export interface Refusal {
+  code: number;
+  message: string;
+}
+
+/** One input or output of a model. Dynamic dimensions are -1; `symbols` has their names, or ''. */
+export interface NativeTensorSpec {
+  name: string;
+  type: ElementType;
+  dims: number[];
+  symbols: string[];
+  /** -1: shared by the whole batch. */
+  batchAxis: number;
+}
+
+export interface NativeSignature {
+  inputs: NativeTensorSpec[];
+  outputs: NativeTensorSpec[];
+  /** Rows of every run where the model fixes them, else 0. */
+  fixedBatch: number;
+}
+
+/** Percentiles in milliseconds, and the sum and number of the values they are of. */
+export interface NativePercentiles {
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+  sum: number;
+  count: number;
+}
+
+/** What both kinds of queue count. */
+export interface NativeCounters {
+  queueRows: number;
+  queueTokens: number;
+  admitted: number;
+  processed: number;
+  failed: number;
+  cancelled: number;
+  timedOut: number;
+  closed: number;
+  rejected: number;
+  isolated: number;
+  batches: number;
+  retries: number;
+  batchRows: number;
+  usefulTokens: number;
+  paddedTokens: number;
+  dispatchReasons: { full: number; idle: number; timeout: number; staged: number };
+  batchSizes: Record<string, number>;
+  queueTime: NativePercentiles;
+  processingTime: NativePercentiles;
+  totalTime: NativePercentiles;
+}
+
+export interface NativeEngineStats extends NativeCounters {
+  heldBytes: number;
+  elapsed: number;
+  lanes: { name: string; batches: number; busy: number; healthy: boolean }[];
+  healthy: boolean;
+  provider: string;
+  laneThreads: number;
+  wideThreads: number;
+  /** Nanoseconds, as learned. */
+  cost: { perToken: number; perRow: number; perBatch: number };
+}
+
+/**
+ * What settled, in numbers: per result its slot, its code and its number of parts; per part the byte offset in the
+ * memory, the rank and the dims. `messages` has one text for every code but ok, in order.
+ */
+export type Receiver = (numbers: Float64Array, memory: ArrayBuffer, messages: string[] | undefined) => void;
+
+/** Offsets in {@link NativeEngine.numbers}; the order of `CallNumbers` in native/addon/call_builder.h. */
+export const CallNumbers = {
+  rows: 0,
+  deadline: 1,
+  priority: 2,
+  flags: 3,
+  header: 4,
+  form: 0,
+  type: 1,
+  rank: 2,
+  dims: 3,
+  perInput: 11,
+  mostRank: 8,
+  unstacked: 1,
+  cancellable: 2,
+  absent: 0,
+  dense: 1,
+  ragged: 2,
+} as const;
+
+export interface NativeEngine {
+  readonly signature: NativeSignature;
+  /** Where a call is described before submit() or runSync(). */
+  readonly numbers: Float64Array;
+  /** Takes the call into this tick; the rest is one argument per input and, optionally, the rows' lengths. */
+  submit(slot: number, ...data: unknown[]): Refusal | undefined;
+  /** Hands the calls of this tick over. Refused ones go to the receiver at once. */
+  flush(): void;
+  /** Blocks this thread until the call has settled; gives what a receiver would get. */
+  runSync(slot: 0, ...data: unknown[]): [Float64Array, ArrayBuffer, string[] | undefined];
+  cancel(slot: number): boolean;
+  /** The slot settles with no parts when the last lane has stopped. */
+  close(drain: boolean, slot: number): void;
+  stats(): NativeEngineStats;
+  clearStats(): void;
+}
+
+export interface NativeOnnxModel {
+  readonly signature: NativeSignature;
+  start(options: NativeEngineOptions): NativeEngine;
+}
+
+export interface NativeEngineOptions {
+  batchSize: number;
+  /** 0: no bound. */
+  maxBatchTokens: number;
+  /** Negative: an idle lane runs at once. */
+  timeoutMs: number;
+  smallBatchThreshold: number;
+  maxQueueRows: number;
+  maxQueueBytes: number;
+  /** 0: no bound. */
+  maxItemLength: number;
+  /** 0 right, 1 left, 2 none. */
+  paddingSide: number;
+}
+
+export interface NativeModelOptions {
+  path: string | undefined;
+  bytes: Uint8Array | undefined;
+  outputs: string[];
+  batchAxis: Record<string, number>;
+  shared: string[];
+  padTokens: Record<string, number>;
+  lanes: number;
+  intraOpThreads: number;
+  warmup: boolean;
+}
+
+export interface NativeFunctionQueueOptions {
+  batchSize: number;
+  maxBatchTokens: number;
+  timeoutMs: number;
+  smallBatchThreshold: number;
+  maxQueueRows: number;
+}
+
+export interface NativeFunctionQueue {
+  readonly size: number;
+  /**
+   * Admits the calls of a tick. `calls` has rows, priority and deadline (ms from now, negative: none) for each; a
+   * refused one has its rows made negative. Gives the number of refused calls.
+   */
+  admit(slots: Uint32Array, lengths: Uint32Array, groups: Uint32Array, calls: Float64Array, count: number): number;
+  /** > 0: slots written to `batch`; 0: nothing to do; < 0: ask again in that many milliseconds. */
+  next(batch: Uint32Array, force: boolean): number;
+  finish(batch: Uint32Array, rows: number, milliseconds: number): void;
+  /** Whether the row was still waiting. */
+  remove(slot: number): boolean;
+  queued(slot: number): boolean;
+  count(code: number, rows: number): void;
+  stats(): NativeCounters;
+  clearStats(): void;
+}
+
+export interface LibraryInfo {
+  path: string;
+  version: string;
+  api: number;
+  how: string;
+}
+
+export interface Native {
+  Engine: abstract new () => NativeEngine;
+  OnnxModel: abstract new () => NativeOnnxModel;
+  FunctionQueue: new (options: NativeFunctionQueueOptions) => NativeFunctionQueue;
+  setReceiver(receiver: Receiver): void;
+  loadLibrary(options: { libraryPath: string | undefined; candidates: string[] }): LibraryInfo | Refusal;
+  /**
+   * Copies rows out of `sources` into `out`, padded. Per row `rows` has: its source, its place on the source's axis 0,
+   * the source's dims (`rank`), and the row's own dims (`rank - 1`), to which it is cut.
+   */
+  pack(
+    out: TypedArray,
+    outDims: Float64Array,
+    type: number,
+    side: number,
+    padValue: number,
+    sources: TypedArray[],
+    rank: number,
+    rows: Float64Array,
+  ): Refusal | undefined;
+  loadModel(
+    options: NativeModelOptions,
+    done: (refusal: Refusal | undefined, model: NativeOnnxModel | undefined) => void,
+  ): void;
+}
+
+function load(): Native {
+  try {
+    return nodeGypBuild(path.join(__dirname, '..')) as Native;
+  } catch (error) {
+    throw new BatchedError(
+      'BATCHED_LIBRARY_NOT_FOUND',
+      `batched has no native binary for ${process.platform}-${process.arch} (Node ${process.versions.node}). ` +
+        'In a checkout, `npm run setup` builds it; it needs cmake and a C++20 compiler.',
+      { cause: error },
+    );
+  }
+}
+
+export const native: Native = load();
+
+/** Where onnxruntime-node, if it is installed, keeps the core library for this machine. */
+export function installedCore(): string[] {
+  const name = process.platform === 'darwin' ? 'libonnxruntime.dylib' : 'libonnxruntime.so.1';
+  for (const from of [path.join(process.cwd(), 'index.js'), __filename]) {
+    try {
+      const main = createRequire(from).resolve('onnxruntime-node/package.json');
+      const file = path.join(path.dirname(main), 'bin', 'napi-v6', process.platform, process.arch, name);
+      if (existsSync(file)) return [file];
+    } catch {
+      // Not installed there.
+    }
+  }
+  return [];
+}

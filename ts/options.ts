@@ -1,0 +1,155 @@
+/** Options: their types, their defaults, and the errors for wrong ones. */
+import { describe } from './tensor';
+
+/** Which side of a short row the padding goes to; `'none'`: only rows of equal shape share a batch. */
+export type PaddingSide = 'right' | 'left' | 'none';
+
+/** What every batched callable takes. */
+export interface BatchOptions {
+  /** Most rows in a batch. Default 32. */
+  batchSize?: number;
+  /**
+   * Unset: whatever waits runs as soon as something can run it, and nothing waits for company. Set: the longest, in
+   * milliseconds since it was enqueued, that a row waits for a fuller batch.
+   */
+  timeoutMs?: number;
+  /** Calls of at most this many rows go before larger ones, within bounds. Default 8. */
+  smallBatchThreshold?: number;
+  /** Most padded length of a batch: rows times the longest row. Unset: no bound. */
+  maxBatchLength?: number;
+  /** The same as `maxBatchLength`, under the name that models use. */
+  maxBatchTokens?: number;
+  /** Most rows that wait. More are refused with `BATCHED_QUEUE_FULL`. Default 32768. */
+  maxQueueRows?: number;
+  /** Longer items are refused at the call with `BATCHED_INVALID_INPUT`. Unset: no bound. */
+  maxItemLength?: number;
+}
+
+/** What a call takes beside its items. */
+export interface CallOptions {
+  /** Aborting rejects the call with the signal's reason, wherever its rows are. */
+  signal?: AbortSignal;
+  /** Milliseconds from now after which the call rejects with `BATCHED_DEADLINE`. */
+  deadlineMs?: number;
+  /** Lower runs first, within bounds. Default 0. */
+  priority?: number;
+}
+
+type Kind = 'count' | 'ms' | 'number' | 'boolean' | 'function' | 'object' | 'string' | 'strings' | readonly string[];
+
+/** Checks `options` against the kinds of the known names: a TypeError or RangeError names the option and the value. */
+export function checkOptions(where: string, options: unknown, kinds: Record<string, Kind>): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`${where}: options must be an object, got ${describe(options)}`);
+  }
+  for (const [name, value] of Object.entries(options)) {
+    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+    if (kind === undefined) {
+      throw new TypeError(`${where}: unknown option '${name}' (known: ${Object.keys(kinds).join(', ')})`);
+    }
+    if (value !== undefined) checkOption(where, name, value, kind);
+  }
+}
+
+function checkOption(where: string, name: string, value: unknown, kind: Kind): void {
+  const wrong = (wanted: string, Class: typeof TypeError | typeof RangeError = TypeError): never => {
+    throw new Class(`${where}: option '${name}' must be ${wanted}, got ${describe(value)}`);
+  };
+  if (typeof kind !== 'string') {
+    if (typeof value !== 'string') wrong(`one of ${kind.join(', ')}`);
+    if (!kind.includes(value as string)) wrong(`one of ${kind.join(', ')}`, RangeError);
+    return;
+  }
+  switch (kind) {
+    case 'count':
+      if (typeof value !== 'number') wrong('a whole number');
+      if (!Number.isSafeInteger(value) || (value as number) < 1) wrong('a whole number of at least 1', RangeError);
+      break;
+    case 'ms':
+      if (typeof value !== 'number') wrong('a number of milliseconds');
+      if (!((value as number) >= 0 && (value as number) < Infinity)) wrong('zero or more milliseconds', RangeError);
+      break;
+    case 'number':
+      if (typeof value !== 'number') wrong('a number');
+      if (!Number.isFinite(value)) wrong('a finite number', RangeError);
+      break;
+    case 'object':
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) wrong('an object');
+      break;
+    case 'strings':
+      if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) wrong('an array of strings');
+      break;
+    default:
+      if (typeof value !== kind) wrong(`a ${kind}`);
+  }
+}
+
+export const batchKinds: Record<string, Kind> = {
+  batchSize: 'count',
+  timeoutMs: 'ms',
+  smallBatchThreshold: 'number',
+  maxBatchLength: 'count',
+  maxBatchTokens: 'count',
+  maxQueueRows: 'count',
+  maxItemLength: 'count',
+};
+
+const abortListeners = new WeakMap<AbortSignal, Set<() => void>>();
+
+/**
+ * Calls `listener` when `signal` aborts; gives the function that takes it back. Thousands of calls may share a signal:
+ * they share one listener on it, since an EventTarget warns at eleven and is slow with many.
+ */
+export function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  const known = abortListeners.get(signal);
+  const listeners = known ?? new Set();
+  listeners.add(listener);
+  if (known === undefined) {
+    abortListeners.set(signal, listeners);
+    signal.addEventListener('abort', notify, { once: true });
+  }
+  return () => {
+    if (!listeners.delete(listener) || listeners.size > 0 || abortListeners.get(signal) !== listeners) return;
+    abortListeners.delete(signal);
+    signal.removeEventListener('abort', notify);
+  };
+}
+
+function notify(this: AbortSignal): void {
+  const listeners = abortListeners.get(this);
+  abortListeners.delete(this);
+  for (const listener of listeners ?? []) listener();
+}
+
+const callKinds: Record<string, Kind> = { signal: 'object', deadlineMs: 'ms', priority: 'number', stack: 'boolean' };
+
+/** Per-call options, checked. */
+export function checkCallOptions(options: unknown): void {
+  checkOptions('acall', options, callKinds);
+  const { signal } = options as { signal?: unknown };
+  const methods = ['addEventListener', 'removeEventListener'] as const;
+  if (signal !== undefined && !methods.every((name) => typeof (signal as AbortSignal)[name] === 'function')) {
+    throw new TypeError(`acall: option 'signal' must be an AbortSignal, got ${describe(signal)}`);
+  }
+}
+
+/** As good as no bound (of rows, or in milliseconds: 24 days), and safe to count with in native code. */
+const most = 2 ** 31 - 1;
+
+/** The options that both queues know, with their defaults and in native terms. */
+export function queueOptions(options: BatchOptions): {
+  batchSize: number;
+  maxBatchTokens: number;
+  timeoutMs: number;
+  smallBatchThreshold: number;
+  maxQueueRows: number;
+} {
+  const tokens = options.maxBatchTokens ?? options.maxBatchLength ?? 0;
+  return {
+    batchSize: Math.min(options.batchSize ?? 32, most),
+    maxBatchTokens: tokens,
+    timeoutMs: Math.min(options.timeoutMs ?? -1, most),
+    smallBatchThreshold: Math.min(Math.max(0, options.smallBatchThreshold ?? 8), most),
+    maxQueueRows: options.maxQueueRows ?? 32768,
+  };
+}

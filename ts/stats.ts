@@ -1,0 +1,110 @@
+/** Statistics as every batched callable gives them. */
+import type { NativeCounters, NativeEngineStats, NativePercentiles } from './native';
+
+/** Milliseconds, from a log-linear histogram (about 3 % resolution). */
+export interface Percentiles {
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+}
+
+export interface LaneStats {
+  name: string;
+  batches: number;
+  /** Part of the time, 0 to 1, in which a batch was running. */
+  busy: number;
+  healthy: boolean;
+}
+
+/** A snapshot; counts are of rows unless they say otherwise. */
+export interface BatchStats {
+  /** Rows that wait now. */
+  queueSize: number;
+  /** Rows that have got their result. */
+  totalProcessed: number;
+  totalBatches: number;
+  avgBatchSize: number;
+  /** Milliseconds that a batch takes, on average. */
+  avgProcessingTime: number;
+  /** From enqueued to bound to a batch. */
+  queueTime: Percentiles;
+  /** Of batches: from the start of the run to its end. */
+  processingTime: Percentiles;
+  /** From enqueued to settled. */
+  totalTime: Percentiles;
+  /** Useful length / padded length, 0 to 1. */
+  paddingEfficiency: number;
+  /** How many batches had so many rows. */
+  batchSizes: Record<number, number>;
+  /** Why batches were dispatched. */
+  dispatchReasons: { full: number; idle: number; timeout: number; staged: number };
+  /** Rows admitted; each ends as processed, failed, cancelled, timedOut or closed. */
+  admitted: number;
+  failed: number;
+  cancelled: number;
+  timedOut: number;
+  closed: number;
+  /** Rows refused because the queue was full. */
+  rejected: number;
+  /** Rows that made a batch fail, found and failed alone. */
+  isolated: number;
+  /** Extra runs that it took to find them, or after running out of memory. */
+  retries: number;
+  lanes: LaneStats[];
+}
+
+/** What a model adds. */
+export interface ModelStats extends BatchStats {
+  /** The execution provider in use, such as `'cpu'`. */
+  provider: string;
+  /** Bytes of inputs that calls in the engine hold. */
+  heldBytes: number;
+  /** Threads that one lane computes with, and those of a batch that has the machine for itself. */
+  laneThreads: number;
+  wideThreads: number;
+  /** What a batch costs, as learned, in microseconds: tokens * perToken + rows * perRow + perBatch. */
+  cost: { perToken: number; perRow: number; perBatch: number };
+}
+
+function percentiles({ p50, p90, p99, max }: NativePercentiles): Percentiles {
+  return { p50, p90, p99, max };
+}
+
+export function batchStats(counters: NativeCounters, lanes: LaneStats[]): BatchStats {
+  return {
+    queueSize: counters.queueRows,
+    totalProcessed: counters.processed,
+    totalBatches: counters.batches,
+    avgBatchSize: counters.batches === 0 ? 0 : counters.batchRows / counters.batches,
+    avgProcessingTime:
+      counters.processingTime.count === 0 ? 0 : counters.processingTime.sum / counters.processingTime.count,
+    queueTime: percentiles(counters.queueTime),
+    processingTime: percentiles(counters.processingTime),
+    totalTime: percentiles(counters.totalTime),
+    paddingEfficiency: counters.paddedTokens === 0 ? 1 : counters.usefulTokens / counters.paddedTokens,
+    batchSizes: counters.batchSizes,
+    dispatchReasons: counters.dispatchReasons,
+    admitted: counters.admitted,
+    failed: counters.failed,
+    cancelled: counters.cancelled,
+    timedOut: counters.timedOut,
+    closed: counters.closed,
+    rejected: counters.rejected,
+    isolated: counters.isolated,
+    retries: counters.retries,
+    lanes,
+  };
+}
+
+export function modelStats(stats: NativeEngineStats): ModelStats {
+  const { perToken, perRow, perBatch } = stats.cost;
+  return {
+    ...batchStats(stats, stats.lanes),
+    provider: stats.provider,
+    heldBytes: stats.heldBytes,
+    laneThreads: stats.laneThreads,
+    wideThreads: stats.wideThreads,
+    cost: { perToken: perToken / 1e3, perRow: perRow / 1e3, perBatch: perBatch / 1e3 },
+  };
+}
