@@ -37,29 +37,37 @@ export function isAsyncFunction(fn: unknown): boolean {
   return (fn as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] === 'AsyncFunction';
 }
 
-function wrap<T, U>(where: string, fn: BatchFunction<T, U>, options: FunctionOptions<T>): Batched<T, U> {
-  if (typeof fn !== 'function')
+/** Either entry point; they differ in what the call itself does: `asynchronous` makes it an alias of `acall`. */
+function wrap<T, U>(
+  where: string,
+  fn: BatchFunction<T, U>,
+  options: FunctionOptions<T>,
+  asynchronous: boolean,
+): unknown {
+  if (typeof fn !== 'function') {
     throw new TypeError(`${where}: the wrapped thing must be a function, got ${describe(fn)}`);
+  }
   checkOptions(where, options, functionKinds);
   const batcher = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
   const acall = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
   const call = (input: T | readonly T[]) => {
-    if (isAsyncFunction(fn)) {
-      throw new TypeError(`${nameOf(fn)} is asynchronous: call it with acall`);
-    }
+    if (isAsyncFunction(fn)) throw new TypeError(`${nameOf(fn)} is asynchronous: call it with acall`);
     return batcher.call(input);
   };
-  return callable(call, acall, batcher) as unknown as Batched<T, U>;
+  // A function of its own, since `callable` adds the controls to it.
+  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
 }
 
-function wrapAsync<T, U>(where: string, fn: BatchFunction<T, U>, options: FunctionOptions<T>): AsyncBatched<T, U> {
-  if (typeof fn !== 'function')
-    throw new TypeError(`${where}: the wrapped thing must be a function, got ${describe(fn)}`);
-  checkOptions(where, options, functionKinds);
-  const batcher = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
-  const acall = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
-  const call = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
-  return callable(call, acall, batcher) as unknown as AsyncBatched<T, U>;
+/** The plain and the curried form. */
+function wrapOrCurry<T, U>(
+  where: string,
+  fn: BatchFunction<T, U> | FunctionOptions<T>,
+  options: FunctionOptions<T>,
+  asynchronous: boolean,
+): unknown {
+  if (typeof fn === 'function') return wrap(where, fn, options, asynchronous);
+  checkOptions(where, fn, functionKinds);
+  return (late: BatchFunction<T, U>) => wrap(where, late, fn, asynchronous);
 }
 
 /**
@@ -81,9 +89,7 @@ export function dynamically<T, U>(
   fn: BatchFunction<T, U> | FunctionOptions<T>,
   options: FunctionOptions<T> = {},
 ): unknown {
-  if (typeof fn === 'function') return wrap('dynamically', fn, options);
-  checkOptions('dynamically', fn, functionKinds);
-  return (late: BatchFunction<T, U>) => wrap('dynamically', late, fn);
+  return wrapOrCurry('dynamically', fn, options, false);
 }
 
 /** {@link dynamically} with an asynchronous call: `await f(x)`. The function may be sync or async. */
@@ -95,7 +101,5 @@ export function dynamicallyAsync<T, U>(
   fn: BatchFunction<T, U> | FunctionOptions<T>,
   options: FunctionOptions<T> = {},
 ): unknown {
-  if (typeof fn === 'function') return wrapAsync('aio.dynamically', fn, options);
-  checkOptions('aio.dynamically', fn, functionKinds);
-  return (late: BatchFunction<T, U>) => wrapAsync('aio.dynamically', late, fn);
+  return wrapOrCurry('aio.dynamically', fn, options, true);
 }
