@@ -133,6 +133,7 @@ export interface NativeEngineOptions {
   /** Negative: an idle lane runs at once. */
   timeoutMs: number;
   smallBatchThreshold: number;
+  priorityStrategy: number;
   maxQueueRows: number;
   maxQueueBytes: number;
   /** 0: no bound. */
@@ -158,6 +159,7 @@ export interface NativeFunctionQueueOptions {
   maxBatchTokens: number;
   timeoutMs: number;
   smallBatchThreshold: number;
+  priorityStrategy: number;
   maxQueueRows: number;
 }
 
@@ -168,9 +170,12 @@ export interface NativeFunctionQueue {
    * refused one has its rows made negative. Gives the number of refused calls.
    */
   admit(slots: Uint32Array, lengths: Uint32Array, groups: Uint32Array, calls: Float64Array, count: number): number;
+  /** Admits calls of one row each, without priority or deadline: how many found room; the later ones are refused. */
+  admitSingles(slots: Uint32Array, lengths: Uint32Array, count: number): number;
   /** > 0: slots written to `batch`; 0: nothing to do; < 0: ask again in that many milliseconds. */
   next(batch: Uint32Array, force: boolean): number;
-  finish(batch: Uint32Array, rows: number, milliseconds: number): void;
+  /** The batch's rows have been run; `processed` of them were settled with a result. */
+  finish(batch: Uint32Array, milliseconds: number, processed: number): void;
   /** Whether the row was still waiting. */
   remove(slot: number): boolean;
   queued(slot: number): boolean;
