@@ -6,6 +6,7 @@
  * has settled and when a timer is due, so a lone call settles without a thread hop.
  */
 import { CallDeadlines, longestTimerMs } from './call_deadlines';
+import { deferred, latest } from './deferred';
 import { EnteringCalls } from './entering_calls';
 import { BatchedError, NativeCode } from './errors';
 import { type CallRequest, ItemCall } from './item_call';
@@ -38,14 +39,6 @@ function defaultLength(item: unknown): number {
 
 /** Numbers what may share a batch: items of equal numbers do. */
 export type GroupOf<T> = (item: T) => number;
-
-// One executor for all promises: a function of its own for each would cost as much as the promise.
-let resolveNew: (value: never) => void;
-let rejectNew: (error: unknown) => void;
-const keepSettlers = (resolve: (value: never) => void, reject: (error: unknown) => void): void => {
-  resolveNew = resolve;
-  rejectNew = reject;
-};
 
 export class FunctionBatcher<T, U> {
   readonly #run: BatchFunction<T, U>;
@@ -105,9 +98,8 @@ export class FunctionBatcher<T, U> {
   // --- Calls --------------------------------------------------------------------------------------------------------
 
   acall(input: T | readonly T[], options?: CallOptions): Promise<U | U[]> {
-    const promise = new Promise<U | U[]>(keepSettlers);
-    const resolve = resolveNew;
-    const reject = rejectNew;
+    const promise = deferred<U | U[]>();
+    const { resolve, reject } = latest;
     try {
       if (options !== undefined) {
         checkCallOptions(options);

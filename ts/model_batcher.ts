@@ -1,4 +1,5 @@
 /** Calls into a model: from features to slots and back to tensors. */
+import { deferred, latest } from './deferred';
 import { fromNative, NativeCode } from './errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from './native';
@@ -74,32 +75,36 @@ export class ModelBatcher {
   }
 
   acall(features: Features, options?: ModelCallOptions): Promise<Output | Output[]> {
-    return new Promise((resolve, reject) => {
-      let flags = 0;
-      let signal: AbortSignal | undefined;
-      if (options !== undefined) {
-        checkCallOptions(options);
-        signal = options.signal;
-        if (signal?.aborted === true) throw signal.reason;
-        if (signal !== undefined) flags |= CallNumbers.cancellable;
-        if (options.stack === false) flags |= CallNumbers.unstacked;
-      }
-      const call = new ModelCall(this, resolve, reject, (flags & CallNumbers.unstacked) !== 0);
-      const slot = takeSlot(call);
-      let refusal: Refusal | undefined;
-      try {
-        refusal = this.#submit(slot, features, options, flags);
-      } catch (error) {
-        freeSlot(slot);
-        throw error;
-      }
-      if (refusal !== undefined) {
-        freeSlot(slot);
-        throw fromNative(refusal.code, refusal.message);
-      }
-      if (signal !== undefined) call.abortWith(signal, () => this.#engine.cancel(slot));
-      this.#schedule();
-    });
+    const promise = deferred<Output | Output[]>();
+    const call = new ModelCall(this, latest.resolve, latest.reject, options?.stack === false);
+    try {
+      if (options !== undefined) checkCallOptions(options);
+      this.#enter(call, features, options);
+    } catch (error) {
+      call.fail(error);
+    }
+    return promise;
+  }
+
+  #enter(call: ModelCall, features: Features, options: ModelCallOptions | undefined): void {
+    const signal = options?.signal;
+    if (signal?.aborted === true) throw signal.reason;
+    let flags = call.unstacked ? CallNumbers.unstacked : 0;
+    if (signal !== undefined) flags |= CallNumbers.cancellable;
+    const slot = takeSlot(call);
+    let refusal: Refusal | undefined;
+    try {
+      refusal = this.#submit(slot, features, options, flags);
+    } catch (error) {
+      freeSlot(slot);
+      throw error;
+    }
+    if (refusal !== undefined) {
+      freeSlot(slot);
+      throw fromNative(refusal.code, refusal.message);
+    }
+    if (signal !== undefined) call.abortWith(signal, () => this.#engine.cancel(slot));
+    this.#schedule();
   }
 
   /** Blocks this thread, and only this thread. */
@@ -216,42 +221,33 @@ export class ModelBatcher {
 }
 
 class ModelCall implements PendingCall {
-  readonly #owner: ModelBatcher; // keeps the engine alive while calls are pending
-  readonly #resolve: (output: Output | Output[]) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #unstacked: boolean;
-  #release: (() => void) | undefined;
+  #release: (() => void) | undefined = undefined;
 
   constructor(
-    owner: ModelBatcher,
-    resolve: (output: Output | Output[]) => void,
-    reject: (error: unknown) => void,
-    unstacked: boolean,
-  ) {
-    this.#owner = owner;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#unstacked = unstacked;
-  }
+    readonly owner: ModelBatcher, // keeps the engine alive while calls are pending
+    readonly resolve: (output: never) => void,
+    readonly reject: (error: unknown) => void,
+    readonly unstacked: boolean,
+  ) {}
 
   get plan(): OutputPlan {
-    return this.#owner.plan;
+    return this.owner.plan;
   }
 
   succeed(parts: Tensor[]): void {
-    this.#resolve(outputOf(this.#owner.plan, parts, this.#unstacked));
+    this.resolve(outputOf(this.owner.plan, parts, this.unstacked) as never);
     this.#release?.();
   }
 
   fail(error: unknown): void {
-    this.#reject(error);
+    this.reject(error);
     this.#release?.();
   }
 
   /** The slot stays taken until native code has let go of the call; its result is then ignored. */
   abortWith(signal: AbortSignal, cancel: () => void): void {
     const aborted = (): void => {
-      this.#reject(signal.reason);
+      this.reject(signal.reason);
       cancel();
     };
     this.#release = onAbort(signal, aborted);

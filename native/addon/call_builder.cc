@@ -99,9 +99,9 @@ class CallBuilder::Reading {
       Status status = measure(i);
       if (!status.ok()) return status;
     }
-    call_.rows.resize(rows_);
+    call_.rows.reset(rows_);
     for (CallRow& row : call_.rows) row.length = 0;
-    call_.inputs.resize(rows_ * inputs);
+    call_.inputs.reset(rows_ * inputs);
     for (std::size_t i = 0; i < inputs; ++i) {
       Status status = set_dims(i);
       if (!status.ok()) return status;
@@ -273,9 +273,8 @@ class CallBuilder::Reading {
                                        " bytes, more than fit into the engine at all (maxQueueBytes " +
                                        std::to_string(max_bytes_) + ")"};
     }
-    call_.reserve(bytes);
     call_.bytes = bytes + sizeof(Call) + rows_ * (sizeof(CallRow) + features_.size() * sizeof(RowInput));
-    std::byte* at = call_.slab.get();
+    std::byte* at = call_.slab(bytes);
     for (std::size_t r = 0; r < rows_; ++r) {
       for (std::size_t i = 0; i < features_.size(); ++i) {
         row_input(r, i).data = at;

@@ -163,7 +163,7 @@ napi_value EngineHandle::submit(Napi::Env env, std::span<const napi_value> argum
   if (arguments.empty() || napi_get_value_int64(env, arguments[0], &slot) != napi_ok) return nullptr;
   std::unique_ptr<Call> call = new_call();
   call->id = static_cast<std::uint64_t>(slot);
-  call->sink = environment_;
+  if (call->sink != environment_) call->sink = environment_;
   const Status status = build(env, arguments.subspan(1), call.get());
   if (!status.ok()) return status_object(env, status);
   pending_.push_back(std::move(call));
