@@ -1,0 +1,243 @@
+/**
+ * The entry points as decorators, in both dialects: the standard one and TypeScript's `experimentalDecorators`.
+ *
+ * A decorated method is an accessor on its prototype that reads as the batched callable of whatever `this` is. So
+ * inheritance, `super`, proxies and frozen objects work as they do for any method, and nothing but a WeakMap knows the
+ * instances. A decorated field or `accessor` holds its instance's batched callable as a value.
+ */
+import { type BatchedControls, callable, isBatched } from './callable';
+import type { AsyncBatched, Batched } from './dynamically';
+import type { FunctionOutput } from './function_features';
+import type { AsyncBatchedInference, BatchedInference } from './inference';
+import { describe, type Tensor } from './tensor';
+
+/** `Args`, unless the items of method `M` are none that the options can measure. */
+type Fitting<M, Args extends unknown[], L> = unknown extends L
+  ? Args
+  : M extends (items: infer _ extends readonly L[]) => unknown
+    ? Args
+    : unknown[];
+
+/**
+ * Decorates what is called with `Args` and gives a `Result`; `L` is what the options take for an item. The last
+ * signature is the legacy one, the others are those of standard methods, fields and accessors.
+ */
+export interface BatchDecorator<Args extends unknown[], Result, L = unknown> {
+  <This, M extends (...args: Fitting<M, Args, L>) => Result>(
+    value: M,
+    context: ClassMethodDecoratorContext<This, M>,
+  ): M;
+  <This, M extends (...args: Fitting<M, Args, L>) => Result>(
+    value: undefined,
+    context: ClassFieldDecoratorContext<This, M>,
+  ): (this: This, initial: M) => M;
+  <This, M extends (...args: Fitting<M, Args, L>) => Result>(
+    value: ClassAccessorDecoratorTarget<This, M>,
+    context: ClassAccessorDecoratorContext<This, M>,
+  ): ClassAccessorDecoratorResult<This, M>;
+  <M extends (...args: Fitting<M, Args, L>) => Result>(
+    target: object,
+    name: string | symbol,
+    descriptor: TypedPropertyDescriptor<M>,
+  ): TypedPropertyDescriptor<M>;
+}
+
+type AnyFunction = (this: unknown, ...args: unknown[]) => unknown;
+type BatchedCallable = AnyFunction & BatchedControls<unknown> & { acall: AnyFunction };
+
+/** Makes a batched callable of a function: an entry point with its options. */
+export type Wrap = (fn: AnyFunction) => unknown;
+
+type Context = DecoratorContext & { kind: string };
+type Legacy = [target: object, name: string | symbol, descriptor: PropertyDescriptor | undefined];
+
+function isContext(value: unknown): value is Context {
+  const { kind, addInitializer } = (value ?? {}) as Partial<Context>;
+  return typeof kind === 'string' && typeof addInitializer === 'function';
+}
+
+const isLegacy = (args: readonly unknown[]): boolean =>
+  args.length === 3 && (typeof args[1] === 'string' || typeof args[1] === 'symbol');
+
+/** Whether an entry point that was called with `args` is applied as a decorator. */
+export const isDecoration = (args: readonly unknown[]): boolean => isContext(args[1]) || isLegacy(args);
+
+/** Applies the entry point `where` to what `args`, the arguments of a decorator, stand for. */
+export function decorate(where: string, args: readonly unknown[], wrap: Wrap): unknown {
+  if (isLegacy(args)) return decorateLegacy(where, args as unknown as Legacy, wrap);
+  const [value, context] = args as [unknown, Context];
+  switch (context.kind) {
+    case 'method':
+      return decorateMethod(value as AnyFunction, context as ClassMethodDecoratorContext, wrap);
+    case 'field':
+      return function (this: unknown, initial: unknown): unknown {
+        return ownCallable(where, context.name, initial, this, wrap);
+      };
+    case 'accessor': {
+      const { set } = value as ClassAccessorDecoratorTarget<unknown, unknown>;
+      const own = function (this: unknown, initial: unknown): unknown {
+        return ownCallable(where, context.name, initial, this, wrap);
+      };
+      return {
+        init: own,
+        set(this: unknown, late: unknown): void {
+          set.call(this, own.call(this, late));
+        },
+      };
+    }
+    default:
+      throw new TypeError(
+        `${where}: ${of(context.kind, context.name)} cannot be decorated; methods, fields and accessors can`,
+      );
+  }
+}
+
+const of = (kind: string, name: string | symbol | undefined): string => `${kind} '${String(name)}'`;
+
+/** `fn` as a method of `self`, under its own name and as asynchronous as it is. */
+function bound(fn: AnyFunction, self: unknown): AnyFunction {
+  return Object.defineProperty(fn.bind(self), 'name', { value: fn.name });
+}
+
+// --- Methods ----------------------------------------------------------------------------------------------------------
+
+/** By the function that stands in for a decorated method: the batched callable of an object. */
+const methods = new WeakMap<object, (self: unknown) => BatchedCallable>();
+
+const isObject = (value: unknown): value is object =>
+  (typeof value === 'object' && value !== null) || typeof value === 'function';
+
+/** The function that stands in for a decorated method, wherever there is no object to read its callable from. */
+function shareMethod(fn: AnyFunction, wrap: Wrap): AnyFunction {
+  // The callable refers to its key, and still both go together: that is what a WeakMap is for.
+  const made = new WeakMap<object, BatchedCallable>();
+  const callableOf = (self: unknown): BatchedCallable => {
+    if (!isObject(self)) {
+      throw new TypeError(`${fn.name}: a batched method must be called on its object, not on ${describe(self)}`);
+    }
+    const known = made.get(self);
+    if (known !== undefined) return known;
+    const fresh = wrap(bound(fn, self)) as BatchedCallable;
+    made.set(self, fresh);
+    return fresh;
+  };
+  const shared = function (this: unknown, ...args: unknown[]): unknown {
+    return callableOf(this)(...args);
+  };
+  for (const name of ['name', 'length'] as const) Object.defineProperty(shared, name, { value: fn[name] });
+  methods.set(shared, callableOf);
+  return shared;
+}
+
+const isPrototype = (value: unknown): boolean =>
+  Object.hasOwn(value as object, 'constructor') &&
+  (value as { constructor?: { prototype?: unknown } | null }).constructor?.prototype === value;
+
+/** Reads as the callable of its receiver; can be overwritten on it, as a method can. */
+function methodDescriptor(name: string | symbol, shared: AnyFunction): PropertyDescriptor {
+  const callableOf = methods.get(shared)!;
+  return {
+    configurable: true,
+    enumerable: false,
+    get(this: unknown) {
+      return isObject(this) && isPrototype(this) ? shared : callableOf(this);
+    },
+    set(this: unknown, value: unknown) {
+      Object.defineProperty(this as object, name, { value, writable: true, enumerable: true, configurable: true });
+    },
+  };
+}
+
+/**
+ * A standard decorator sees no prototype; the first instance has it. Until then, and for private methods for ever, the
+ * function that it returns does the same by its `this`.
+ */
+function decorateMethod(fn: AnyFunction, context: ClassMethodDecoratorContext, wrap: Wrap): AnyFunction {
+  const shared = shareMethod(fn, wrap);
+  if (context.private) return shared;
+  const { name } = context;
+  let installed = false;
+  context.addInitializer(function (this: unknown): void {
+    // All of the chain: subclasses may override the method, other decorators may have replaced what is returned here.
+    for (let at = installed ? null : this; at !== null; at = Object.getPrototypeOf(at)) {
+      if (Object.getOwnPropertyDescriptor(at, name)?.value !== shared) continue;
+      installed = Reflect.defineProperty(at as object, name, methodDescriptor(name, shared));
+    }
+  });
+  return shared;
+}
+
+function decorateLegacy(where: string, [, name, descriptor]: Legacy, wrap: Wrap): PropertyDescriptor {
+  if (typeof descriptor?.value === 'function') return methodDescriptor(name, shareMethod(descriptor.value, wrap));
+  let kind = 'field';
+  if (typeof descriptor === 'number') kind = 'parameter of';
+  else if (descriptor?.get !== undefined || descriptor?.set !== undefined) kind = 'getter or setter';
+  throw new TypeError(`${where}: ${of(kind, name)} cannot be decorated under experimentalDecorators; methods can`);
+}
+
+// --- Fields and accessors ---------------------------------------------------------------------------------------------
+
+/** The batched callable of a value that an object holds; its batcher is made at first use. */
+function ownCallable(where: string, name: string | symbol, fn: unknown, self: unknown, wrap: Wrap): unknown {
+  if (isBatched(fn)) return fn;
+  if (typeof fn !== 'function')
+    throw new TypeError(`${where}: '${String(name)}' must be a function, got ${describe(fn)}`);
+  let made: BatchedCallable | undefined;
+  const batched = (): BatchedCallable => (made ??= wrap(bound(fn as AnyFunction, self)) as BatchedCallable);
+  const own = callable(
+    (...args: unknown[]) => batched()(...args),
+    (...args: unknown[]) => batched().acall(...args),
+    {
+      get stats() {
+        return batched().stats;
+      },
+      get healthy() {
+        return batched().health.healthy;
+      },
+      clearStats: () => batched().clearStats(),
+      close: (options) => batched().close(options),
+    },
+  );
+  return Object.defineProperty(own, 'name', { value: fn.name });
+}
+
+// --- The typed view ---------------------------------------------------------------------------------------------------
+
+/**
+ * The typed view of a decorated method, since a decorator cannot change a method's static type.
+ *
+ * A private method reads as one function for all instances, so it takes the instance too: `batchedOf(this.#embed, this)`.
+ *
+ * @example
+ * class Embedder {
+ *   \@dynamically({ batchSize: 64 })
+ *   embed(texts: string[]): number[] {
+ *     return texts.map((text) => text.length);
+ *   }
+ * }
+ * const embed = batchedOf(new Embedder().embed); // Batched<string, number>
+ * await embed.acall('one'); // 3
+ * @throws TypeError for what is not batched.
+ */
+export function batchedOf<T, U>(method: (items: T[]) => U[], self?: object): Batched<T, U>;
+export function batchedOf<T, U>(method: (items: T[]) => PromiseLike<U[]>, self?: object): AsyncBatched<T, U>;
+export function batchedOf<O extends FunctionOutput>(
+  method: ((features: Record<string, Tensor>) => O) | ((...tensors: Tensor[]) => O),
+  self?: object,
+): BatchedInference<O>;
+export function batchedOf<O extends FunctionOutput>(
+  method: ((features: Record<string, Tensor>) => PromiseLike<O>) | ((...tensors: Tensor[]) => PromiseLike<O>),
+  self?: object,
+): AsyncBatchedInference<O>;
+export function batchedOf(method: unknown, self?: object): unknown {
+  if (isBatched(method)) return method;
+  const callableOf = methods.get(method as object);
+  if (callableOf === undefined) throw new TypeError(`batchedOf: expected a batched method, got ${describe(method)}`);
+  if (self === undefined) {
+    const { name } = method as AnyFunction;
+    throw new TypeError(
+      `batchedOf: '${name}' is shared by all instances; give the instance too: batchedOf(method, this)`,
+    );
+  }
+  return callableOf(self);
+}
