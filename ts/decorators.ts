@@ -66,22 +66,20 @@ export const isDecoration = (args: readonly unknown[]): boolean => isContext(arg
 export function decorate(where: string, args: readonly unknown[], wrap: Wrap): unknown {
   if (isLegacy(args)) return decorateLegacy(where, args as unknown as Legacy, wrap);
   const [value, context] = args as [unknown, Context];
+  const own = function (this: unknown, held: unknown): unknown {
+    return ownCallable(where, String(context.name), held, this, wrap);
+  };
   switch (context.kind) {
     case 'method':
       return decorateMethod(value as AnyFunction, context as ClassMethodDecoratorContext, wrap);
     case 'field':
-      return function (this: unknown, initial: unknown): unknown {
-        return ownCallable(where, context.name, initial, this, wrap);
-      };
+      return own;
     case 'accessor': {
-      const { set } = value as ClassAccessorDecoratorTarget<unknown, unknown>;
-      const own = function (this: unknown, initial: unknown): unknown {
-        return ownCallable(where, context.name, initial, this, wrap);
-      };
+      const target = value as ClassAccessorDecoratorTarget<unknown, unknown>;
       return {
         init: own,
         set(this: unknown, late: unknown): void {
-          set.call(this, own.call(this, late));
+          target.set.call(this, own.call(this, late));
         },
       };
     }
@@ -94,9 +92,11 @@ export function decorate(where: string, args: readonly unknown[], wrap: Wrap): u
 
 const of = (kind: string, name: string | symbol | undefined): string => `${kind} '${String(name)}'`;
 
-/** `fn` as a method of `self`, under its own name and as asynchronous as it is. */
-function bound(fn: AnyFunction, self: unknown): AnyFunction {
-  return Object.defineProperty(fn.bind(self), 'name', { value: fn.name });
+const named = <F extends object>(fn: F, name: string): F => Object.defineProperty(fn, 'name', { value: name });
+
+/** The batched callable of `fn` as a method of `self`. What `bind` gives is as asynchronous as `fn` is. */
+function wrapBound(fn: AnyFunction, self: unknown, name: string, wrap: Wrap): BatchedCallable {
+  return named(wrap(named(fn.bind(self), name)) as BatchedCallable, name);
 }
 
 // --- Methods ----------------------------------------------------------------------------------------------------------
@@ -117,14 +117,14 @@ function shareMethod(fn: AnyFunction, wrap: Wrap): AnyFunction {
     }
     const known = made.get(self);
     if (known !== undefined) return known;
-    const fresh = wrap(bound(fn, self)) as BatchedCallable;
+    const fresh = wrapBound(fn, self, fn.name, wrap);
     made.set(self, fresh);
     return fresh;
   };
   const shared = function (this: unknown, ...args: unknown[]): unknown {
     return callableOf(this)(...args);
   };
-  for (const name of ['name', 'length'] as const) Object.defineProperty(shared, name, { value: fn[name] });
+  Object.defineProperty(named(shared, fn.name), 'length', { value: fn.length });
   methods.set(shared, callableOf);
   return shared;
 }
@@ -168,7 +168,9 @@ function decorateMethod(fn: AnyFunction, context: ClassMethodDecoratorContext, w
 }
 
 function decorateLegacy(where: string, [, name, descriptor]: Legacy, wrap: Wrap): PropertyDescriptor {
-  if (typeof descriptor?.value === 'function') return methodDescriptor(name, shareMethod(descriptor.value, wrap));
+  if (typeof descriptor?.value === 'function') {
+    return methodDescriptor(name, shareMethod(descriptor.value as AnyFunction, wrap));
+  }
   let kind = 'field';
   if (typeof descriptor === 'number') kind = 'parameter of';
   else if (descriptor?.get !== undefined || descriptor?.set !== undefined) kind = 'getter or setter';
@@ -178,12 +180,11 @@ function decorateLegacy(where: string, [, name, descriptor]: Legacy, wrap: Wrap)
 // --- Fields and accessors ---------------------------------------------------------------------------------------------
 
 /** The batched callable of a value that an object holds; its batcher is made at first use. */
-function ownCallable(where: string, name: string | symbol, fn: unknown, self: unknown, wrap: Wrap): unknown {
+function ownCallable(where: string, name: string, fn: unknown, self: unknown, wrap: Wrap): unknown {
   if (isBatched(fn)) return fn;
-  if (typeof fn !== 'function')
-    throw new TypeError(`${where}: '${String(name)}' must be a function, got ${describe(fn)}`);
+  if (typeof fn !== 'function') throw new TypeError(`${where}: '${name}' must be a function, got ${describe(fn)}`);
   let made: BatchedCallable | undefined;
-  const batched = (): BatchedCallable => (made ??= wrap(bound(fn as AnyFunction, self)) as BatchedCallable);
+  const batched = (): BatchedCallable => (made ??= wrapBound(fn as AnyFunction, self, name, wrap));
   const own = callable(
     (...args: unknown[]) => batched()(...args),
     (...args: unknown[]) => batched().acall(...args),
@@ -198,7 +199,7 @@ function ownCallable(where: string, name: string | symbol, fn: unknown, self: un
       close: (options) => batched().close(options),
     },
   );
-  return Object.defineProperty(own, 'name', { value: fn.name });
+  return named(own, name);
 }
 
 // --- The typed view ---------------------------------------------------------------------------------------------------

@@ -168,8 +168,8 @@ function entryPoint(where: string, asynchronous: boolean) {
   };
   const wrap = (target: unknown, options: object): unknown =>
     target instanceof OnnxModel
-      ? wrapModel(target, options as ModelBatchOptions, asynchronous)
-      : wrapFunction(where, target as InferenceFunction, options as InferenceOptions, asynchronous);
+      ? wrapModel(target, options, asynchronous)
+      : wrapFunction(where, target as InferenceFunction, options, asynchronous);
   return (...args: unknown[]): unknown => {
     if (isDecoration(args)) return decorating(args, {});
     const [first, second = {}] = args;

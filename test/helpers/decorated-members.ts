@@ -50,8 +50,10 @@ export class Members {
   }
 }
 
+const untyped = (decorator: unknown) => decorator as (...args: unknown[]) => never;
+
 export class Numberless {
-  @(dynamically as (...args: unknown[]) => never)
+  @untyped(dynamically)
   count = 3;
 }
 

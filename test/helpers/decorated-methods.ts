@@ -1,6 +1,7 @@
 /** Classes with decorated methods, for either dialect of decorators: decorators.test.ts compiles them in several ways. */
 import { aio, batchedOf, dynamically, inference, type Tensor } from '../../ts';
 
+const untyped = (decorator: unknown) => decorator as (...args: unknown[]) => void;
 export const named = Symbol('named');
 
 export class Service {
@@ -48,12 +49,12 @@ export class Service {
   }
 
   // Against its type, as from JavaScript: a sync function with an asynchronous call, and the other way round.
-  @(aio.dynamically({}) as (...args: unknown[]) => void)
+  @untyped(aio.dynamically({}))
   promised(items: number[]): number[] {
     return items;
   }
 
-  @(dynamically({}) as (...args: unknown[]) => void)
+  @untyped(dynamically({}))
   async awaited(items: number[]): Promise<number[]> {
     return items;
   }

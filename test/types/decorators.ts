@@ -194,4 +194,6 @@ export class Wrong {
 
 // @ts-expect-error a class is no method
 @dynamically({})
-export class Whole {}
+export class Whole {
+  readonly items = [];
+}
