@@ -143,7 +143,8 @@ function methodDescriptor(name: string | symbol, shared: AnyFunction): PropertyD
       return isObject(this) && isPrototype(this) ? shared : callableOf(this);
     },
     set(this: unknown, value: unknown) {
-      Object.defineProperty(this as object, name, { value, writable: true, enumerable: true, configurable: true });
+      const enumerable = !Object.hasOwn(this as object, name);
+      Object.defineProperty(this as object, name, { value, enumerable, writable: true, configurable: true });
     },
   };
 }

@@ -73,6 +73,16 @@ class Service {
   }
 
   @dynamically({})
+  generic<T extends string>(items: T[]): T[] {
+    return items;
+  }
+
+  @dynamically({})
+  optional(items: string[], factor = 1): number[] {
+    return items.map((item) => factor * item.length);
+  }
+
+  @dynamically({})
   static shared(items: string[]): string[] {
     return items;
   }
@@ -87,6 +97,8 @@ expectTypeOf(batchedOf(service.lengths)('one')).toEqualTypeOf<number>();
 expectTypeOf(batchedOf(service.lengths).acall(['a'], { priority: 1 })).resolves.toEqualTypeOf<number[]>();
 expectTypeOf(batchedOf(service.bare)).toEqualTypeOf<Batched<string, string>>();
 expectTypeOf(batchedOf(service.measured)).toEqualTypeOf<Batched<string, Service>>();
+expectTypeOf(service.generic(['a' as const])).toEqualTypeOf<'a'[]>();
+expectTypeOf(batchedOf(service.optional)).toEqualTypeOf<Batched<string, number>>();
 expectTypeOf(batchedOf(service.look)).toEqualTypeOf<AsyncBatched<number, string>>();
 expectTypeOf(batchedOf(service[named])).toEqualTypeOf<AsyncBatched<number, string | undefined>>();
 expectTypeOf(batchedOf(service.encode)).toEqualTypeOf<BatchedInference<Tensor>>();
