@@ -56,8 +56,13 @@ function isContext(value: unknown): value is Context {
   return typeof kind === 'string' && typeof addInitializer === 'function';
 }
 
-const isLegacy = (args: readonly unknown[]): boolean =>
-  args.length === 3 && (typeof args[1] === 'string' || typeof args[1] === 'symbol');
+/** Also true of fields and parameters; not of a callback that is given a value, its key and where it is from. */
+function isLegacy(args: readonly unknown[]): boolean {
+  const [, name, descriptor] = args;
+  if (args.length !== 3 || (typeof name !== 'string' && typeof name !== 'symbol')) return false;
+  if (descriptor === undefined || typeof descriptor === 'number') return true;
+  return typeof (descriptor)?.configurable === 'boolean';
+}
 
 /** Whether an entry point that was called with `args` is applied as a decorator. */
 export const isDecoration = (args: readonly unknown[]): boolean => isContext(args[1]) || isLegacy(args);

@@ -83,6 +83,8 @@ function entryPoint(where: string, asynchronous: boolean) {
 type Items = [items: never[]];
 
 // The decorators come first: the last signature is the one that compilers quote when nothing fits.
+
+/** What {@link dynamically} can be called with, and be applied to as a decorator: a method that returns its results. */
 export type Dynamically = BatchDecorator<Items, unknown[]> & {
   <L>(
     options: FunctionOptions<L>,
@@ -90,6 +92,7 @@ export type Dynamically = BatchDecorator<Items, unknown[]> & {
   <T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): Batched<T, U>;
 };
 
+/** The same for {@link dynamicallyAsync}; a method that it decorates must promise its results, as its calls do. */
 export type AsyncDynamically = BatchDecorator<Items, PromiseLike<unknown[]>> & {
   <L>(
     options: FunctionOptions<L>,
@@ -108,6 +111,14 @@ export type AsyncDynamically = BatchDecorator<Items, PromiseLike<unknown[]>> & {
  * const embed = dynamically((texts: string[]) => texts.map((text) => text.length), { batchSize: 64 });
  * embed('one');                // 3
  * await embed.acall(['a', 'bc']); // [1, 2]
+ *
+ * // As a decorator, with or without options, every instance has a batcher of its own; see `batchedOf`.
+ * class Embedder {
+ *   \@dynamically({ batchSize: 64 })
+ *   embed(texts: string[]): number[] {
+ *     return texts.map((text) => text.length);
+ *   }
+ * }
  * @throws TypeError, RangeError for wrong options. Calls reject with what the function threw, or a BatchedError:
  *   `BATCHED_OUTPUT_MISMATCH`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`, `BATCHED_CLOSED`, `BATCHED_INVALID_INPUT`.
  */

@@ -191,6 +191,8 @@ type FeaturesDecorator = BatchDecorator<[features: Record<string, Tensor>], Func
 type AsyncFeaturesDecorator = BatchDecorator<[features: Record<string, Tensor>], PromiseLike<FunctionOutput>>;
 
 // The decorators come first: the last signature is the one that compilers quote when nothing fits.
+
+/** What {@link inferenceDynamically} can be called with, and be applied to as a decorator. */
 export type InferenceDynamically = FeaturesDecorator & {
   (
     options: InferenceOptions & { spreadKwargs: true },
@@ -207,6 +209,7 @@ export type InferenceDynamically = FeaturesDecorator & {
   <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): BatchedInference<O>;
 };
 
+/** The same for {@link inferenceDynamicallyAsync}; a method that it decorates must promise its tensors. */
 export type AsyncInferenceDynamically = AsyncFeaturesDecorator & {
   (
     options: InferenceOptions & { spreadKwargs: true },

@@ -33,6 +33,12 @@ export class Members {
     return items.map((item) => `${this.name} ${item}`);
   }
 
+  @dynamically
+  static field = (items: number[]): string[] => items.map((item) => `field ${item}`);
+
+  @dynamically
+  static accessor other = (items: number[]): string[] => items.map((item) => `accessor ${item}`);
+
   secret(items: number[]): number[] {
     return this.#secret(items);
   }

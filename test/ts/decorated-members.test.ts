@@ -108,6 +108,12 @@ describe.each(standard)('%s', (_, compile) => {
     });
   });
 
+  test('static fields and accessors', () => {
+    expect(batchedOf(Members.field)(1)).toBe('field 1');
+    expect(batchedOf(Members.other)(1)).toBe('accessor 1');
+    expect(Members.field([1, 2])).toEqual(['field 1', 'field 2']);
+  });
+
   test('a decorator on top that replaces the method keeps its say', () => {
     const [one, two] = [new Stacked(1), new Stacked(2)];
     expect(one.outside([1])).toEqual([1]);

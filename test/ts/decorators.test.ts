@@ -175,6 +175,11 @@ describe.each([...standard, ...legacy])('methods (%s)', (_, compile) => {
       const service = new fresh();
       fresh.prototype.scale = () => [8];
       expect(service.scale([1])).toEqual([8]);
+      expect(Object.keys(fresh.prototype)).toEqual([]);
+      Object.freeze(two);
+      expect(() => {
+        two.scale = () => [9];
+      }).toThrow(TypeError);
     });
 
     test('jest.spyOn works on the object', () => {
@@ -231,6 +236,14 @@ describe.each([...standard, ...legacy])('methods (%s)', (_, compile) => {
     expect(service.selves[0]).toBe(proxy);
   });
 
+  test('a class that is frozen before its first object', () => {
+    const fresh = load<typeof Methods>('decorated-methods.ts', compile).Service;
+    Object.freeze(fresh.prototype);
+    const service = new fresh(2);
+    expect(service.scale([1])).toEqual([2]);
+    expect(batchedOf(service.scale, service)(2)).toBe(4);
+  });
+
   test('decorators below it are batched with it', () => {
     expect(new Stacked().inside([1, 2])).toEqual([1, 2]);
     expect(calls).toEqual([[[1, 2]]]);
@@ -275,8 +288,9 @@ describe.each([
   test.each([
     ['field', undefined],
     ['field', { configurable: true, enumerable: true, writable: true, initializer: () => () => {} }],
-    ['field', { value: 3 }],
-    ['getter or setter', { get: () => 3, set: undefined }],
+    ['field', { configurable: true, value: 3 }],
+    ['getter or setter', { configurable: true, get: () => 3, set: undefined }],
+    ['getter or setter', { configurable: false, get: undefined, set: () => {} }],
     ['parameter of', 0],
   ])('a legacy decorator on a %s', (kind, descriptor) => {
     for (const apply of both({}, 'x', descriptor)) {
@@ -303,6 +317,14 @@ describe.each([
       expect(() => initialize.call({}, 3)).toThrow(`${where}: 'x' must be a function, got number 3`);
     }
   });
+});
+
+test('a callback that is given a value, its key and where it is from is no decorator', () => {
+  const double = (items: number[]): number[] => items.map((item) => 2 * item);
+  const functions = new Map([['double', double]]);
+  const batched: unknown[] = [];
+  functions.forEach((...args) => batched.push((dynamically({}) as (...args: unknown[]) => unknown)(...args)));
+  expect(batchedOf(batched[0] as typeof double)(3)).toBe(6);
 });
 
 test('options that only a model takes are refused where a method is decorated', () => {
