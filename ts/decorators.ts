@@ -61,7 +61,8 @@ function isLegacy(args: readonly unknown[]): boolean {
   const [, name, descriptor] = args;
   if (args.length !== 3 || (typeof name !== 'string' && typeof name !== 'symbol')) return false;
   if (descriptor === undefined || typeof descriptor === 'number') return true;
-  return typeof (descriptor)?.configurable === 'boolean';
+  const { configurable } = (descriptor ?? {}) as PropertyDescriptor;
+  return typeof configurable === 'boolean';
 }
 
 /** Whether an entry point that was called with `args` is applied as a decorator. */
