@@ -14,6 +14,7 @@ import {
   queueOptions,
 } from './options';
 import type { OnnxModel } from './onnx_model';
+import { PackedCalls } from './packed_calls';
 import { decode, freeSlot, type OutputPlan, type PendingCall, takeSlot } from './slots';
 import { modelStats, type ModelStats } from './stats';
 import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
@@ -49,6 +50,7 @@ export class ModelBatcher {
   readonly plan: OutputPlan;
   readonly #engine: NativeEngine;
   readonly #encoder: FeatureEncoder;
+  readonly #packed: PackedCalls;
   readonly #numbers: Float64Array;
   readonly #lengthOf: ModelBatchOptions['lengthOf'];
   readonly #firstInput: string;
@@ -66,6 +68,7 @@ export class ModelBatcher {
     const { signature } = this.#engine;
     this.#numbers = this.#engine.numbers;
     this.#encoder = new FeatureEncoder(signature, this.#numbers);
+    this.#packed = new PackedCalls(this.#engine, this.#encoder);
     this.#lengthOf = options.lengthOf;
     this.#firstInput = signature.inputs[0]?.name ?? '';
     this.plan = {
@@ -103,7 +106,7 @@ export class ModelBatcher {
       freeSlot(slot);
       throw fromNative(refusal.code, refusal.message);
     }
-    if (signal !== undefined) call.abortWith(signal, () => this.#engine.cancel(slot));
+    if (signal !== undefined) call.abortWith(signal, () => this.#cancel(slot));
     this.#schedule();
   }
 
@@ -125,16 +128,16 @@ export class ModelBatcher {
     return output!;
   }
 
-  /** The hot path: a call of one row with one, two or three inputs allocates no argument list. */
   #submit(slot: number, features: Features, options: ModelCallOptions | undefined, flags: number): Refusal | undefined {
     this.#beginReading();
     try {
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
-      const { data } = this.#encoder;
-      if (lengths !== undefined) return this.#engine.submit(slot, ...data, lengths);
-      if (data.length === 1) return this.#engine.submit(slot, data[0]);
-      if (data.length === 3) return this.#engine.submit(slot, data[0], data[1], data[2]);
-      return this.#engine.submit(slot, ...data);
+      if (lengths === undefined && this.#packed.take(slot)) {
+        if (this.#packed.full) this.#packed.handOver(false);
+        return undefined;
+      }
+      this.#packed.handOver(true);
+      return this.#engine.submit(slot, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
     } finally {
       this.#reading = false;
     }
@@ -148,8 +151,8 @@ export class ModelBatcher {
     this.#beginReading();
     try {
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
-      const { data } = this.#encoder;
-      return this.#engine.runSync(0, ...data, ...(lengths === undefined ? [] : [lengths]));
+      this.#packed.handOver(true);
+      return this.#engine.runSync(0, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
     } finally {
       this.#reading = false;
     }
@@ -162,10 +165,10 @@ export class ModelBatcher {
   }
 
   #describe(features: Features, options: ModelCallOptions | undefined, flags: number): number {
-    const numbers = this.#numbers;
-    numbers[CallNumbers.deadline] = options?.deadlineMs ?? -1;
-    numbers[CallNumbers.priority] = options?.priority ?? 0;
-    numbers[CallNumbers.flags] = flags;
+    const { base } = this.#encoder;
+    this.#numbers[base + CallNumbers.deadline] = options?.deadlineMs ?? -1;
+    this.#numbers[base + CallNumbers.priority] = options?.priority ?? 0;
+    this.#numbers[base + CallNumbers.flags] = flags;
     return this.#encoder.encode(features);
   }
 
@@ -194,10 +197,17 @@ export class ModelBatcher {
 
   readonly #flush = (): void => {
     this.#scheduled = false;
+    this.#packed.handOver(false);
     this.#engine.flush();
   };
 
+  #cancel(slot: number): void {
+    this.#packed.handOver(false);
+    this.#engine.cancel(slot);
+  }
+
   get stats(): ModelStats {
+    this.#packed.handOver(false);
     return modelStats(this.#engine.stats());
   }
 
@@ -213,6 +223,7 @@ export class ModelBatcher {
   async close(options: { drain?: boolean } = {}): Promise<void> {
     checkOptions('close', options, { drain: 'boolean' });
     const { drain = true } = options;
+    this.#packed.handOver(false);
     // A second close that does not drain cuts the first one's draining short.
     return new Promise((resolve, reject) => {
       this.#engine.close(drain, takeSlot({ plan: this.plan, succeed: () => resolve(), fail: reject }));

@@ -90,7 +90,9 @@ export const CallNumbers = {
   deadline: 1,
   priority: 2,
   flags: 3,
-  header: 4,
+  slot: 4,
+  offset: 5,
+  header: 6,
   form: 0,
   type: 1,
   rank: 2,
@@ -106,10 +108,14 @@ export const CallNumbers = {
 
 export interface NativeEngine {
   readonly signature: NativeSignature;
-  /** Where a call is described before submit() or runSync(). */
+  /** Where a call is described before submit() or runSync(), and as many as it has room for before submitPacked(). */
   readonly numbers: Float64Array;
+  /** Where the elements of packed calls are. */
+  readonly arena: ArrayBuffer;
   /** Takes the call into this tick; the rest is one argument per input and, optionally, the rows' lengths. */
   submit(slot: number, ...data: unknown[]): Refusal | undefined;
+  /** Takes the first `count` calls described in `numbers`; refused ones go to the receiver at once. */
+  submitPacked(count: number): void;
   /** Hands the calls of this tick over. Refused ones go to the receiver at once. */
   flush(): void;
   /** Blocks this thread until the call has settled; gives what a receiver would get. */
