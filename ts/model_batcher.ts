@@ -51,6 +51,7 @@ export class ModelBatcher {
   readonly #numbers: Float64Array;
   readonly #lengthOf: ModelBatchOptions['lengthOf'];
   readonly #firstInput: string;
+  readonly #fixedBatch: number;
   #scheduled = false;
   #reading = false;
 
@@ -66,6 +67,7 @@ export class ModelBatcher {
     this.#numbers = this.#engine.numbers;
     this.#encoder = new FeatureEncoder(signature, this.#numbers);
     this.#lengthOf = options.lengthOf;
+    this.#fixedBatch = signature.fixedBatch;
     this.#firstInput = signature.inputs[0]?.name ?? '';
     this.plan = {
       names: signature.outputs.map(({ name }) => name),
@@ -193,7 +195,7 @@ export class ModelBatcher {
   };
 
   get stats(): ModelStats {
-    return modelStats(this.#engine.stats());
+    return modelStats(this.#engine.stats(), this.#fixedBatch);
   }
 
   clearStats(): void {
