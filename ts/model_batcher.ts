@@ -54,6 +54,7 @@ export class ModelBatcher {
   readonly #numbers: Float64Array;
   readonly #lengthOf: ModelBatchOptions['lengthOf'];
   readonly #firstInput: string;
+  readonly #fixedBatch: number;
   #scheduled = false;
   #reading = false;
 
@@ -70,6 +71,7 @@ export class ModelBatcher {
     this.#encoder = new FeatureEncoder(signature, this.#numbers);
     this.#packed = new PackedCalls(this.#engine, this.#encoder);
     this.#lengthOf = options.lengthOf;
+    this.#fixedBatch = signature.fixedBatch;
     this.#firstInput = signature.inputs[0]?.name ?? '';
     this.plan = {
       names: signature.outputs.map(({ name }) => name),
@@ -208,7 +210,7 @@ export class ModelBatcher {
 
   get stats(): ModelStats {
     this.#packed.handOver(false);
-    return modelStats(this.#engine.stats());
+    return modelStats(this.#engine.stats(), this.#fixedBatch);
   }
 
   clearStats(): void {
