@@ -4,6 +4,7 @@
     {
       "target_name": "batched",
       "sources": [
+        "native/engine/attachment.cc",
         "native/engine/batch_layout.cc",
         "native/engine/batch_policy.cc",
         "native/engine/call_pool.cc",
@@ -33,6 +34,7 @@
         "native/addon/call_builder.cc",
         "native/addon/convert.cc",
         "native/addon/engine_handle.cc",
+        "native/addon/engine_registry.cc",
         "native/addon/environment.cc",
         "native/addon/function_queue.cc",
         "native/addon/js_objects.cc",

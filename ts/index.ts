@@ -1,20 +1,20 @@
 /** batched: dynamic batching for inference in Node. */
 import { dynamically, dynamicallyAsync } from './dynamically';
-import { inferenceDynamically, inferenceDynamicallyAsync, load, loadAsync } from './inference';
+import { attach, attachAsync, inferenceDynamically, inferenceDynamicallyAsync, load, loadAsync } from './inference';
 
 /** Batching over tensors: for a function, or for an ONNX model that the native engine runs. */
-export const inference = { dynamically: inferenceDynamically, load };
+export const inference = { dynamically: inferenceDynamically, load, attach };
 
 /** The same entry points with asynchronous calls: `await f(x)`. */
 export const aio = {
   dynamically: dynamicallyAsync,
-  inference: { dynamically: inferenceDynamicallyAsync, load: loadAsync },
+  inference: { dynamically: inferenceDynamicallyAsync, load: loadAsync, attach: attachAsync },
 };
 
 export { dynamically };
 export { batchedOf, type BatchDecorator } from './decorators';
 export { BatchedError, type BatchedErrorCode } from './errors';
-export { loadLibrary, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
+export { loadLibrary, type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
 export type { LibraryInfo } from './native';
 export type { BatchedControls } from './callable';
 export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
@@ -24,15 +24,18 @@ export type {
   AsyncBatchedInference,
   AsyncBatchedModel,
   AsyncInferenceDynamically,
+  AttachOptions,
   BatchedInference,
   BatchedModel,
   InferenceDynamically,
   InferenceFunction,
   InferenceOptions,
   LoadOptions,
+  SharedControls,
 } from './inference';
 export type { Features } from './features';
 export type { ModelBatchOptions, ModelCallOptions, Output } from './model_batcher';
 export type { BatchOptions, CallOptions, PaddingSide } from './options';
+export type { ModelToken } from './sharing';
 export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

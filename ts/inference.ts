@@ -23,9 +23,12 @@ import {
   type ModelBatchOptions,
   type ModelCallOptions,
   type Output,
+  startEngine,
 } from './model_batcher';
-import { modelKinds, type ModelOptions, OnnxModel } from './onnx_model';
+import type { NativeEngine } from './native';
+import { type ModelInfo, modelInfo, modelKinds, type ModelOptions, OnnxModel } from './onnx_model';
 import { checkOptions, type PaddingSide } from './options';
+import { engineOf, type ModelToken } from './sharing';
 import type { BatchStats, ModelStats } from './stats';
 import { describe, type Tensor } from './tensor';
 
@@ -61,25 +64,41 @@ export interface AsyncBatchedInference<O> extends BatchedControls<BatchStats> {
   acall(features: Features, options?: ModelCallOptions): Promise<O>;
 }
 
+/** What a batched model carries beside its call. `stats` and `health` are the engine's: the same in every thread. */
+export interface SharedControls extends BatchedControls<ModelStats> {
+  /**
+   * A token for {@link attach}, with which other threads of this process call the same model: one queue, one session,
+   * common batches. From then on the model stays until it is closed or this thread has ended, also when nothing refers
+   * to it any more.
+   *
+   * @throws BatchedError `BATCHED_CLOSED`
+   * @example
+   * new Worker('./worker.js', { workerData: model.share() });
+   */
+  share(): ModelToken;
+}
+
 /**
  * A batched model. `f(features)` blocks the calling thread until its result is there (and batches with the calls of
  * every other thread); `f.acall(features)` does not. With one output the result is that {@link Tensor}, else a record
  * of tensors by name.
+ *
+ * `M` is {@link OnnxModel} where the model was loaded, and {@link ModelInfo} where it was attached to.
  */
-export interface BatchedModel extends BatchedControls<ModelStats> {
+export interface BatchedModel<M extends ModelInfo = OnnxModel> extends SharedControls {
   (features: Features, options: { stack: false }): Output[];
   (features: Features, options?: { stack?: boolean }): Output;
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
   acall(features: Features, options?: ModelCallOptions): Promise<Output>;
-  readonly model: OnnxModel;
+  readonly model: M;
 }
 
-export interface AsyncBatchedModel extends BatchedControls<ModelStats> {
+export interface AsyncBatchedModel<M extends ModelInfo = OnnxModel> extends SharedControls {
   (features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
   (features: Features, options?: ModelCallOptions): Promise<Output>;
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
   acall(features: Features, options?: ModelCallOptions): Promise<Output>;
-  readonly model: OnnxModel;
+  readonly model: M;
 }
 
 const inferenceKinds = {
@@ -154,11 +173,23 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
 }
 
 function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
-  const batcher = new ModelBatcher(model, options);
+  return wrapEngine(startEngine(model, options), model, options.lengthOf, asynchronous);
+}
+
+function wrapEngine(
+  engine: NativeEngine,
+  model: ModelInfo,
+  lengthOf: ModelBatchOptions['lengthOf'],
+  asynchronous: boolean,
+): unknown {
+  const batcher = new ModelBatcher(engine, lengthOf);
   const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
   const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
   const dressed = callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
-  return Object.defineProperty(dressed, 'model', { value: model, enumerable: true });
+  return Object.defineProperties(dressed, {
+    model: { value: model, enumerable: true },
+    share: { value: () => batcher.share() },
+  });
 }
 
 function entryPoint(where: string, asynchronous: boolean) {
@@ -260,4 +291,40 @@ export async function loadAsync(
 ): Promise<AsyncBatchedModel> {
   const { model, batch } = split(options);
   return inferenceDynamicallyAsync(await OnnxModel.load(source, model), batch);
+}
+
+/** Options of {@link attach}. */
+export type AttachOptions = Pick<ModelBatchOptions, 'lengthOf'>;
+
+function attachTo(where: string, token: ModelToken, options: AttachOptions, asynchronous: boolean): unknown {
+  checkOptions(where, options, { lengthOf: 'function' });
+  const engine = engineOf(where, token);
+  return wrapEngine(engine, modelInfo(engine.signature), options.lengthOf, asynchronous);
+}
+
+/**
+ * Joins a model that another thread of this process has shared. Calls of all threads form common batches in one engine
+ * with one session; a sync call blocks its own thread only, and results come back to the thread that called.
+ *
+ * Nothing is loaded, and the options are those that the model was started with. A function cannot be shared, so
+ * `lengthOf` is given again where rows have lengths of their own; without it a row's length is the model's dynamic
+ * dimension.
+ *
+ * `close()` here closes for this thread: its calls settle (or, with `drain: false`, those that wait are rejected), later
+ * ones are `BATCHED_CLOSED`, and the other threads go on. `close()` where the model was loaded closes it for all. A model
+ * that was not closed there ends with the last thread that has it.
+ *
+ * @throws TypeError if `token` is no token; BatchedError `BATCHED_INVALID_INPUT` if it is of another process,
+ *   `BATCHED_CLOSED` if the model is closed or nobody has it any more
+ * @example
+ * // worker.js, started with new Worker('./worker.js', { workerData: model.share() })
+ * const model = inference.attach(workerData);
+ * const output = model({ input_ids: [[101, 7592, 102]] });
+ */
+export function attach(token: ModelToken, options: AttachOptions = {}): BatchedModel<ModelInfo> {
+  return attachTo('inference.attach', token, options, false) as BatchedModel<ModelInfo>;
+}
+
+export function attachAsync(token: ModelToken, options: AttachOptions = {}): AsyncBatchedModel<ModelInfo> {
+  return attachTo('aio.inference.attach', token, options, true) as AsyncBatchedModel<ModelInfo>;
 }

@@ -15,6 +15,7 @@ import {
 } from './options';
 import type { OnnxModel } from './onnx_model';
 import { PackedCalls } from './packed_calls';
+import { type ModelToken, share, unshare } from './sharing';
 import { decode, freeSlot, type OutputPlan, type PendingCall, takeSlot } from './slots';
 import { modelStats, type ModelStats } from './stats';
 import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
@@ -46,6 +47,17 @@ export const modelBatchKinds = {
 
 const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
 
+/** An engine of the model's own, with its lanes. */
+export function startEngine(model: OnnxModel, options: ModelBatchOptions): NativeEngine {
+  checkOptions('inference.dynamically', options, modelBatchKinds);
+  return model.native.start({
+    ...queueOptions(options),
+    maxQueueBytes: options.maxQueueBytes ?? 2 ** 30,
+    maxItemLength: Math.min(options.maxItemLength ?? 0, 2 ** 32 - 1),
+    paddingSide: paddingSides.indexOf(options.paddingSide ?? 'right'),
+  });
+}
+
 export class ModelBatcher {
   readonly plan: OutputPlan;
   readonly #engine: NativeEngine;
@@ -58,19 +70,13 @@ export class ModelBatcher {
   #scheduled = false;
   #reading = false;
 
-  constructor(model: OnnxModel, options: ModelBatchOptions) {
-    checkOptions('inference.dynamically', options, modelBatchKinds);
-    this.#engine = model.native.start({
-      ...queueOptions(options),
-      maxQueueBytes: options.maxQueueBytes ?? 2 ** 30,
-      maxItemLength: Math.min(options.maxItemLength ?? 0, 2 ** 32 - 1),
-      paddingSide: paddingSides.indexOf(options.paddingSide ?? 'right'),
-    });
-    const { signature } = this.#engine;
-    this.#numbers = this.#engine.numbers;
+  constructor(engine: NativeEngine, lengthOf: ModelBatchOptions['lengthOf']) {
+    this.#engine = engine;
+    const { signature } = engine;
+    this.#numbers = engine.numbers;
     this.#encoder = new FeatureEncoder(signature, this.#numbers);
     this.#packed = new PackedCalls(this.#engine, this.#encoder);
-    this.#lengthOf = options.lengthOf;
+    this.#lengthOf = lengthOf;
     this.#fixedBatch = signature.fixedBatch;
     this.#firstInput = signature.inputs[0]?.name ?? '';
     this.plan = {
@@ -221,11 +227,16 @@ export class ModelBatcher {
     return this.#engine.stats().healthy;
   }
 
+  share(): ModelToken {
+    return share(this.#engine);
+  }
+
   // async: a wrong option rejects, as everything else that can go wrong here does.
   async close(options: { drain?: boolean } = {}): Promise<void> {
     checkOptions('close', options, { drain: 'boolean' });
     const { drain = true } = options;
     this.#packed.handOver(false);
+    unshare(this.#engine);
     // A second close that does not drain cuts the first one's draining short.
     return new Promise((resolve, reject) => {
       this.#engine.close(drain, takeSlot({ plan: this.plan, succeed: () => resolve(), fail: reject }));

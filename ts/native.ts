@@ -121,8 +121,13 @@ export interface NativeEngine {
   /** Blocks this thread until the call has settled; gives what a receiver would get. */
   runSync(slot: 0, ...data: unknown[]): [Float64Array, ArrayBuffer, string[] | undefined];
   cancel(slot: number): boolean;
-  /** The slot settles with no parts when the last lane has stopped. */
+  /**
+   * The slot settles with no parts when the last lane has stopped; for an engine that was attached to, when the calls
+   * made through it have settled.
+   */
   close(drain: boolean, slot: number): void;
+  /** The id to attach by: `fresh`, unless it has one already; undefined: it is closed. */
+  share(fresh: string): string | undefined;
   stats(): NativeEngineStats;
   clearStats(): void;
 }
@@ -202,6 +207,8 @@ export interface Native {
   OnnxModel: abstract new () => NativeOnnxModel;
   FunctionQueue: new (options: NativeFunctionQueueOptions) => NativeFunctionQueue;
   setReceiver(receiver: Receiver): void;
+  /** The engine that has this id, for this thread; undefined: it is closed, or nobody has it any more. */
+  attach(id: string): NativeEngine | undefined;
   loadLibrary(options: { libraryPath: string | undefined; candidates: string[] }): LibraryInfo | Refusal;
   /**
    * Copies rows out of `sources` into `out`, padded. Per row `rows` has: its source, its place on the source's axis 0,

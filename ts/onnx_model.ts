@@ -7,6 +7,7 @@ import {
   type LibraryInfo,
   native,
   type NativeOnnxModel,
+  type NativeSignature,
   type NativeTensorSpec,
 } from './native';
 import { checkOptions } from './options';
@@ -115,21 +116,29 @@ function numbersOf(where: string, record: Readonly<Record<string, number>> | und
   return { ...record };
 }
 
-/** A loaded ONNX model. Give it to `inference.dynamically` to call it. */
-export class OnnxModel {
-  /** @internal */
-  readonly native: NativeOnnxModel;
+/** What goes into a model and what comes out. */
+export interface ModelInfo {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   /** Rows of every run where the model fixes them, else 0. With 1 it runs row by row. */
   readonly fixedBatch: number;
+}
+
+export function modelInfo({ inputs, outputs, fixedBatch }: NativeSignature): ModelInfo {
+  return { inputs: inputs.map(info), outputs: outputs.map(info), fixedBatch };
+}
+
+/** A loaded ONNX model. Give it to `inference.dynamically` to call it. */
+export class OnnxModel implements ModelInfo {
+  /** @internal */
+  readonly native: NativeOnnxModel;
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  readonly fixedBatch: number;
 
   private constructor(made: NativeOnnxModel) {
     this.native = made;
-    const { inputs, outputs, fixedBatch } = made.signature;
-    this.inputs = inputs.map(info);
-    this.outputs = outputs.map(info);
-    this.fixedBatch = fixedBatch;
+    ({ inputs: this.inputs, outputs: this.outputs, fixedBatch: this.fixedBatch } = modelInfo(made.signature));
   }
 
   /**

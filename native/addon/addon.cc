@@ -22,6 +22,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("OnnxModel", model);
   exports.Set("FunctionQueue", FunctionQueue::define(env));
   exports.Set("setReceiver", Napi::Function::New(env, set_receiver));
+  exports.Set("attach", Napi::Function::New(env, attach));
   exports.Set("loadLibrary", Napi::Function::New(env, load_library));
   exports.Set("loadModel", Napi::Function::New(env, load_model));
   exports.Set("pack", Napi::Function::New(env, pack));

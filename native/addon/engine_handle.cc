@@ -21,10 +21,12 @@ constexpr std::size_t kMostPending = 256;
 constexpr std::size_t kMostPacked = 64;
 constexpr std::size_t kArenaBytes = 64 * 1024;
 
-struct NewEngine {
-  std::shared_ptr<Engine> engine;
-  ModelFacts facts;
+struct NewHandle {
+  std::shared_ptr<OpenEngine> engine;
+  bool owner = false;
 };
+
+Status closed_here() { return {Code::kClosed, "the model was closed in this thread"}; }
 
 void refuse(std::uint64_t id, const Status& status, Delivery* refused) {
   CallResult& result = refused->results.emplace_back();
@@ -69,24 +71,28 @@ Napi::Function EngineHandle::define(Napi::Env env) {
                          InstanceMethod<&EngineHandle::run_sync>("runSync"),
                          InstanceMethod<&EngineHandle::cancel>("cancel"),
                          InstanceMethod<&EngineHandle::close>("close"),
+                         InstanceMethod<&EngineHandle::share>("share"),
                          InstanceMethod<&EngineHandle::stats>("stats"),
                          InstanceMethod<&EngineHandle::clear_stats>("clearStats"),
                      });
 }
 
-Napi::Object EngineHandle::create(Napi::Env env, std::shared_ptr<Engine> engine, const ModelFacts& facts) {
-  NewEngine made{std::move(engine), facts};
-  return Environment::of(env)->engine_class().New({Napi::External<NewEngine>::New(env, &made)});
+Napi::Object EngineHandle::create(Napi::Env env, std::shared_ptr<OpenEngine> engine, bool owner) {
+  NewHandle made{std::move(engine), owner};
+  return Environment::of(env)->engine_class().New({Napi::External<NewHandle>::New(env, &made)});
 }
 
 EngineHandle::EngineHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineHandle>(info) {
   if (info.Length() != 1 || !info[0].IsExternal()) {
     throw Napi::TypeError::New(info.Env(), "an Engine is made by OnnxModel.start or attach");
   }
-  const auto* made = info[0].As<Napi::External<NewEngine>>().Data();
-  engine_ = made->engine;
-  facts_ = made->facts;
+  const auto* made = info[0].As<Napi::External<NewHandle>>().Data();
+  open_ = made->engine;
+  owner_ = made->owner;
+  engine_ = open_->engine;
+  facts_ = open_->facts;
   environment_ = Environment::of(info.Env());
+  attachment_ = std::make_shared<Attachment>(environment_);
   end_key_ = environment_->next_key();
   environment_->on_end(end_key_, [this] { end(); });
 
@@ -118,8 +124,9 @@ void EngineHandle::end() {
   if (!engine_) return;
   pending_.clear();
   spare_.clear();
-  engine_->abandon(environment_.get());
-  engine_.reset();  // the last one closes and joins
+  engine_->abandon(attachment_.get());
+  open_.reset();
+  engine_.reset();  // the last one joins
 }
 
 Napi::Value EngineHandle::signature(const Napi::CallbackInfo& info) {
@@ -132,6 +139,7 @@ Napi::Value EngineHandle::arena(const Napi::CallbackInfo& /*info*/) { return are
 
 Status EngineHandle::build(Napi::Env env, std::span<const napi_value> data, Call* call) {
   // TypeScript sees to it; here it would be memory that is written while it is read.
+  if (closed()) return closed_here();
   if (building_) return {Code::kInvalidInput, "a call was made while another call was being read"};
   building_ = true;
   const auto done = [](bool* building) { *building = false; };
@@ -181,7 +189,7 @@ napi_value EngineHandle::submit(Napi::Env env, std::span<const napi_value> argum
   if (arguments.empty() || napi_get_value_int64(env, arguments[0], &slot) != napi_ok) return nullptr;
   std::unique_ptr<Call> call = new_call();
   call->id = static_cast<std::uint64_t>(slot);
-  if (call->sink != environment_) call->sink = environment_;
+  if (call->sink != attachment_) call->sink = attachment_;
   const Status status = build(env, arguments.subspan(1), call.get());
   if (!status.ok()) return status_object(env, status);
   pending_.push_back(std::move(call));
@@ -198,8 +206,10 @@ void EngineHandle::submit_packed(const Napi::CallbackInfo& info) {
   for (std::size_t i = 0; i < count; ++i) {
     std::unique_ptr<Call> call = new_call();
     call->id = static_cast<std::uint64_t>(number_view_[i * stride + CallNumbers::kSlot]);
-    if (call->sink != environment_) call->sink = environment_;
-    Status status = builder_->build_packed(i, arena_view_, info.Env(), engine_->clock(), call.get());
+    if (call->sink != attachment_) call->sink = attachment_;
+    Status status = closed()
+                        ? closed_here()
+                        : builder_->build_packed(i, arena_view_, info.Env(), engine_->clock(), call.get());
     if (status.ok()) status = engine_->prepare(call.get());
     if (status.ok()) {
       pending_.push_back(std::move(call));
@@ -220,13 +230,16 @@ void EngineHandle::flush_pending(Napi::Env env) {
   if (pending_.empty()) return;
   statuses_.assign(pending_.size(), Status::okay());
   environment_->add_pending(pending_.size());
+  attachment_->submitting(pending_.size());
   engine_->submit(pending_, statuses_);
   Delivery refused;
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     if (!statuses_[i].ok()) refuse(pending_[i]->id, statuses_[i], &refused);
   }
   pending_.clear();
-  if (!refused.results.empty()) environment_->receive(env, std::move(refused));
+  if (refused.results.empty()) return;
+  attachment_->settled(refused.results.size());
+  environment_->receive(env, std::move(refused));
 }
 
 // runSync(0, ...data): [numbers, memory, messages] of the one result, as the receiver gets them. Blocks
@@ -261,25 +274,41 @@ Napi::Value EngineHandle::run_sync(const Napi::CallbackInfo& info) {
 Napi::Value EngineHandle::cancel(const Napi::CallbackInfo& info) {
   flush_pending(info.Env());
   const auto id = static_cast<std::uint64_t>(info[0].As<Napi::Number>().Int64Value());
-  return Napi::Boolean::New(info.Env(), engine_->cancel(environment_.get(), id));
+  return Napi::Boolean::New(info.Env(), engine_->cancel(attachment_.get(), id));
 }
 
-// close(drain, slot): the slot's call settles with no outputs once the last lane has stopped.
+// close(drain, slot): the slot's call settles with no outputs once the last lane has stopped, or for a handle
+// that is not the owner's, once its own calls have settled.
 void EngineHandle::close(const Napi::CallbackInfo& info) {
   flush_pending(info.Env());
   const auto id = static_cast<std::uint64_t>(info[1].As<Napi::Number>().Int64Value());
   const bool drain = info[0].As<Napi::Boolean>();
   environment_->add_pending(1);
-  engine_->close(drain, [environment = environment_, id] {
+  auto closed = [environment = environment_, id] {
     Delivery delivery;
     delivery.results.emplace_back().id = id;
     environment->deliver(std::move(delivery));
-  });
+  };
+  if (owner_) {
+    engine_->close(drain, std::move(closed));
+    return;
+  }
+  if (!drain) engine_->withdraw(attachment_.get());
+  open_.reset();  // the last one closes the engine
+  attachment_->when_settled(std::move(closed));
+}
+
+// share(fresh): the id to attach by, `fresh` the first time; undefined if this handle or the engine is
+// closed.
+Napi::Value EngineHandle::share(const Napi::CallbackInfo& info) {
+  if (closed() || engine_->closing()) return info.Env().Undefined();
+  std::string fresh = info[0].As<Napi::String>().Utf8Value();
+  return Napi::String::New(info.Env(), EngineRegistry::of_process().share(open_, std::move(fresh)));
 }
 
 Napi::Value EngineHandle::stats(const Napi::CallbackInfo& info) {
   Napi::Object object = stats_object(info.Env(), engine_->stats());
-  object.Set("healthy", engine_->healthy());
+  object.Set("healthy", !closed() && engine_->healthy());
   object.Set("provider", facts_.provider);
   object.Set("laneThreads", static_cast<double>(facts_.lane_threads));
   object.Set("wideThreads", static_cast<double>(facts_.wide_threads));
@@ -293,5 +322,12 @@ Napi::Value EngineHandle::stats(const Napi::CallbackInfo& info) {
 }
 
 void EngineHandle::clear_stats(const Napi::CallbackInfo& /*info*/) { engine_->clear_stats(); }
+
+Napi::Value attach(const Napi::CallbackInfo& info) {
+  const std::string id = info[0].As<Napi::String>().Utf8Value();
+  std::shared_ptr<OpenEngine> engine = EngineRegistry::of_process().find(id);
+  if (!engine || engine->engine->closing()) return info.Env().Undefined();
+  return EngineHandle::create(info.Env(), std::move(engine), /*owner=*/false);
+}
 
 }  // namespace batched

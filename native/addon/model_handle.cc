@@ -148,7 +148,8 @@ Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
   facts.lane_threads = static_cast<std::size_t>(model_->lane_threads());
   facts.wide_threads = static_cast<std::size_t>(model_->wide_threads());
   auto engine = std::make_shared<Engine>(options, model_->signature(), model_->make_lanes(), steady_clock());
-  return EngineHandle::create(info.Env(), std::move(engine), facts);
+  auto open = std::make_shared<OpenEngine>(std::move(engine), std::move(facts));
+  return EngineHandle::create(info.Env(), std::move(open), /*owner=*/true);
 }
 
 // loadModel(options, done): done(refusal, undefined) or done(undefined, model).

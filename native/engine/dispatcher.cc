@@ -155,6 +155,16 @@ void Dispatcher::abandon(const CompletionSink* sink) {
   // Not delivered: nobody is there to be told.
 }
 
+void Dispatcher::withdraw(const CompletionSink* sink) {
+  Settlement settlement;
+  {
+    MutexLock lock(mutex_);
+    settle_waiting(sink, {Code::kClosed, "the model was closed in this thread"}, &settlement);
+    if (drained()) wake_lanes(lanes_.size());
+  }
+  hand_over(settlement, nullptr);
+}
+
 bool Dispatcher::drained() const { return closing_ && scheduler_.rows() == 0; }
 
 void Dispatcher::close(bool drain, std::function<void()> closed) {
@@ -438,6 +448,11 @@ CostModel Dispatcher::cost() {
 bool Dispatcher::healthy() {
   MutexLock lock(mutex_);
   return !closing_ && retired_ < lanes_.size();
+}
+
+bool Dispatcher::closing() {
+  MutexLock lock(mutex_);
+  return closing_;
 }
 
 }  // namespace batched

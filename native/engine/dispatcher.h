@@ -1,9 +1,9 @@
 // The engine's shared state: what waits, which lanes sleep, which calls live. One mutex guards it all;
 // nothing is copied, run or delivered while it is held.
 //
-// Threads: submit(), cancel(), abandon(), close() and the snapshots from any thread; wait(), bound(),
-// completed(), finish() and retire() for a lane's state from that lane's thread, but completed() from
-// any; expire() from the engine's timer thread.
+// Threads: submit(), cancel(), abandon(), withdraw(), close() and the snapshots from any thread; wait(),
+// bound(), completed(), finish() and retire() for a lane's state from that lane's thread, but completed()
+// from any; expire() from the engine's timer thread.
 #pragma once
 
 #include <condition_variable>
@@ -85,6 +85,9 @@ class Dispatcher {
   // still delivered; the sink must drop what comes after its end.
   void abandon(const CompletionSink* sink);
 
+  // The sink's owner makes no more calls and does not wait: its waiting calls settle as closed.
+  void withdraw(const CompletionSink* sink);
+
   // Stops intake. With `drain` what was admitted still runs; without, what waits settles as closed.
   // `closed` is called once every lane has retired, from the last lane's thread or from here. A result that
   // another thread is just delivering may still come after it.
@@ -128,6 +131,7 @@ class Dispatcher {
   void clear_stats();
   CostModel cost();
   bool healthy();
+  bool closing();
 
  private:
   void settle(Call* call, Code code, std::string message, Settlement* settlement) BATCHED_REQUIRES(mutex_);

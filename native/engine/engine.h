@@ -74,6 +74,7 @@ class Engine {
 
   bool cancel(const CompletionSink* sink, std::uint64_t id) { return dispatcher_.cancel(sink, id); }
   void abandon(const CompletionSink* sink) { dispatcher_.abandon(sink); }
+  void withdraw(const CompletionSink* sink) { dispatcher_.withdraw(sink); }
 
   // Stops intake; with `drain` what was admitted still runs, without it what waits settles as kClosed.
   // Returns at once; `closed` is called when the last lane has stopped.
@@ -83,6 +84,7 @@ class Engine {
   void clear_stats() { dispatcher_.clear_stats(); }
   CostModel cost() { return dispatcher_.cost(); }
   bool healthy() { return dispatcher_.healthy(); }
+  bool closing() { return dispatcher_.closing(); }
 
  private:
   void start_timer();
