@@ -10,7 +10,9 @@ import {
   type BatchedInference,
   type BatchedModel,
   inference,
+  type ModelInfo,
   type ModelStats,
+  type ModelToken,
   OnnxModel,
   type Output,
   type Tensor,
@@ -86,6 +88,27 @@ expectTypeOf(aio.inference.load(new Uint8Array(3))).resolves.toEqualTypeOf<Async
 inference.dynamically(model, { concurrency: 3 });
 // @ts-expect-error models come from a path or bytes
 void inference.load(3);
+
+// --- Sharing
+
+const token = batched.share();
+expectTypeOf(token).toEqualTypeOf<ModelToken>();
+const attached = inference.attach(token, { lengthOf: (_, row) => row });
+expectTypeOf(attached).toEqualTypeOf<BatchedModel<ModelInfo>>();
+expectTypeOf(attached.model).toEqualTypeOf<ModelInfo>();
+expectTypeOf(attached.share()).toEqualTypeOf<ModelToken>();
+expectTypeOf(attached({ ids: [[1]] })).toEqualTypeOf<Output>();
+expectTypeOf(aio.inference.attach(token)).toEqualTypeOf<AsyncBatchedModel<ModelInfo>>();
+// What takes an attached model takes a loaded one.
+expectTypeOf<BatchedModel>().toExtend<BatchedModel<ModelInfo>>();
+// @ts-expect-error what is attached to is no OnnxModel
+inference.dynamically(attached.model);
+// @ts-expect-error the options are those of the model
+inference.attach(token, { batchSize: 3 });
+// @ts-expect-error a token comes from share()
+inference.attach('token');
+// @ts-expect-error functions stay in their thread
+one.share();
 
 // --- Errors
 
