@@ -1,5 +1,5 @@
 /** Calls into a model: from features to slots and back to tensors. */
-import { deferred, latest } from './deferred';
+import { deferred, takeReject, takeResolve } from './deferred';
 import { fromNative, NativeCode } from './errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from './native';
@@ -81,7 +81,7 @@ export class ModelBatcher {
 
   acall(features: Features, options?: ModelCallOptions): Promise<Output | Output[]> {
     const promise = deferred<Output | Output[]>();
-    const call = new ModelCall(this, latest.resolve, latest.reject, options?.stack === false);
+    const call = new ModelCall(this, takeResolve(), takeReject(), options?.stack === false);
     try {
       if (options !== undefined) checkCallOptions(options);
       this.#enter(call, features, options);
