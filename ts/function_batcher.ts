@@ -5,13 +5,14 @@
  * slots form the next batch. It is asked at the end of a tick (one hand-over for all calls of the tick), when a batch
  * has settled and when a timer is due, so a lone call settles without a thread hop.
  */
+import type { CacheOptions } from './cache';
 import { BatchedError, NativeCode } from './errors';
 import { native, type NativeFunctionQueue } from './native';
 import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOptions } from './options';
 import { batchStats, type BatchStats } from './stats';
 import { describe, invalidInput } from './tensor';
 
-export interface FunctionOptions<T> extends BatchOptions {
+export interface FunctionOptions<T> extends BatchOptions, CacheOptions<T> {
   /** Batches of an async function in flight at the same time. Default 1. */
   concurrency?: number;
   /** The length of an item. Default: that of a string, array or typed array, else 1. */

@@ -15,6 +15,15 @@ export { dynamically };
 export { BatchedError, type BatchedErrorCode } from './errors';
 export { loadLibrary, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
 export type { LibraryInfo } from './native';
+export {
+  type Cache,
+  type CacheOptions,
+  type CacheStats,
+  DiskCache,
+  type DiskCacheOptions,
+  MemoryCache,
+  type MemoryCacheOptions,
+} from './cache';
 export type { BatchedControls } from './callable';
 export type { AsyncBatched, Batched } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function_batcher';
