@@ -76,7 +76,7 @@ export interface MemoryCacheOptions {
  * @throws TypeError, RangeError for wrong options
  */
 export class MemoryCache implements Cache {
-  readonly #entries: Lru.LRUCache<NonNullable<unknown>, NonNullable<unknown>>;
+  readonly #entries: Lru.LRUCache<object, object>;
 
   constructor(options: MemoryCacheOptions = {}) {
     checkOptions('MemoryCache', options, { maxEntries: 'count', maxBytes: 'count', ttlMs: 'count' });
@@ -94,11 +94,11 @@ export class MemoryCache implements Cache {
   }
 
   get(key: unknown): unknown {
-    return this.#entries.get(key as NonNullable<unknown>);
+    return this.#entries.get(key as object);
   }
 
   set(key: unknown, value: unknown): void {
-    this.#entries.set(key as NonNullable<unknown>, value as NonNullable<unknown>);
+    this.#entries.set(key as object, value as object);
   }
 
   clear(): void {
@@ -151,8 +151,7 @@ export class DiskCache implements Cache {
   async get(key: unknown): Promise<unknown> {
     this.#stats.gets++;
     const name = itemKey(key);
-    // The types deny it, but there may be no entry.
-    const entry = (await this.#cacache.get.info(this.#path, name)) as Cacache.CacheObject | null;
+    const entry = await this.#cacache.get.info(this.#path, name);
     if (entry === null) return undefined;
     if (Date.now() - entry.time > this.#maxAgeMs) {
       await this.#remove(name);

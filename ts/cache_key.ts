@@ -52,12 +52,16 @@ class Contents {
   }
 
   #add(value: unknown): void {
-    if (typeof value === 'string') this.#text += `s${value.length}:${value}`;
-    else this.#text += scalar(value) ?? this.#object(value as object);
+    if (typeof value === 'string') {
+      this.#text += `s${value.length}:${value}`;
+      return;
+    }
+    const text = scalar(value);
+    if (text === undefined) this.#object(value as object);
+    else this.#text += text;
   }
 
-  /** Writes the object; gives the token that closes it. */
-  #object(value: object): string {
+  #object(value: object): void {
     if (ArrayBuffer.isView(value)) {
       this.#bytes(Object.prototype.toString.call(value), value.buffer, value.byteOffset, value.byteLength);
     } else if (types.isAnyArrayBuffer(value)) {
@@ -81,7 +85,7 @@ class Contents {
       const name = (value.constructor as { name?: string } | undefined)?.name ?? 'an unnamed class';
       throw new TypeError(`an instance of ${name} cannot be told by its contents: give cacheKey`);
     }
-    return ';';
+    this.#text += ';';
   }
 
   #list(opening: string, values: readonly unknown[]): void {

@@ -3,6 +3,7 @@ import { deserialize, serialize } from 'node:v8';
 import { isPlainObject } from './cache_key';
 
 // %TypedArray%.prototype.slice: copies, whichever the class and realm, where a Buffer's own slice() gives a view.
+// eslint-disable-next-line @typescript-eslint/unbound-method
 const typedArraySlice = (Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array).slice;
 
 /** A copy of the elements from `start` to `end`, of the same class, in memory of its own. */

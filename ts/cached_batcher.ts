@@ -30,17 +30,31 @@ export interface Below<Stats extends BatchStats> {
 /** setTimeout's bound. */
 const longestTimerMs = 2 ** 31 - 1;
 
+/** The lookups of a call that are awaited. What misses runs when the last has been answered, so that it runs together. */
+interface Lookups<T, U> {
+  left: number;
+  readonly missed: Flight<T, U>[];
+}
+
 /** An item on its way: it is looked up, runs, and stays until the cache has taken its result. */
-interface Flight<T, U> {
+class Flight<T, U> {
   /** Undefined: it is not cached, and nobody else can join. */
   readonly key: unknown;
   readonly item: T;
   readonly priority: number;
-  readonly waiting: { call: Call<T, U>; place: number }[];
-  /** Set while it runs. */
+  readonly waiting: { call: Call<T, U>; place: number }[] = [];
+  /** Set until the cache has answered. */
+  lookups: Lookups<T, U> | undefined;
+  /** Set when it runs. */
   run: AbortController | undefined;
   /** What the cache is being given. */
   result: Found<U> | undefined;
+
+  constructor(key: unknown, item: T, priority: number) {
+    this.key = key;
+    this.item = item;
+    this.priority = priority;
+  }
 }
 
 /** A call: one result for each of its items, or the first error. */
@@ -83,11 +97,15 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   readonly #smallBatchThreshold: number;
   /** By key: what can be joined. */
   readonly #flights = new Map<unknown, Flight<T, U>>();
-  /** Flights whose lookup is awaited. */
+  /** Flights whose lookup, or that of others of their call, is awaited. */
   readonly #looking = new Set<Flight<T, U>>();
+  /** Flights that run below. */
+  #running = 0;
   /** Results on their way into the cache. */
-  readonly #writing = new Set<Promise<void>>();
+  #writing = 0;
   #closing = false;
+  /** A close that does not drain has been asked for. */
+  #hurried = false;
   #idle: (() => void)[] = [];
 
   /** `check` throws for a value from the cache that cannot be a result. */
@@ -129,7 +147,8 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
       // Below, every item is a call of its own; by its priority it still ranks with the other large calls.
       const priority = (options.priority ?? 0) + (items.length > this.#smallBatchThreshold ? 1 : 0);
       const call = new Call<T, U>(items.length, resolve, reject);
-      keys.forEach((key, place) => this.#enter(call, place, items[place]!, key, priority));
+      const lookups: Lookups<T, U> = { left: 0, missed: [] };
+      keys.forEach((key, place) => this.#enter(call, place, items[place]!, key, priority, lookups));
       if (!call.settled) this.#watch(call, options);
     });
   }
@@ -198,14 +217,15 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
       flight.waiting.splice(0, Infinity, ...others);
       if (others.length > 0 || flight.result !== undefined) continue;
       this.#forget(flight);
-      this.#looked(flight);
+      this.#looking.delete(flight);
+      this.#answered(flight);
       flight.run?.abort();
     }
   }
 
   // --- Flights ------------------------------------------------------------------------------------------------------
 
-  #enter(call: Call<T, U>, place: number, item: T, key: unknown, priority: number): void {
+  #enter(call: Call<T, U>, place: number, item: T, key: unknown, priority: number, lookups: Lookups<T, U>): void {
     const known = key === undefined ? undefined : this.#flights.get(key);
     if (known !== undefined) {
       this.#cache.countJoined();
@@ -213,7 +233,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
       else call.give(place, isolate(known.result.value));
       return;
     }
-    const flight: Flight<T, U> = { key, item, priority, waiting: [], run: undefined, result: undefined };
+    const flight = new Flight<T, U>(key, item, priority);
     const found = key === undefined ? undefined : this.#cache.get(key);
     if (found !== undefined && !isPromise(found)) {
       call.give(place, found.value);
@@ -222,7 +242,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     this.#join(flight, call, place);
     if (key !== undefined) this.#flights.set(key, flight);
     if (found === undefined) this.#run(flight);
-    else this.#look(flight, found);
+    else this.#look(flight, found, lookups);
   }
 
   #join(flight: Flight<T, U>, call: Call<T, U>, place: number): void {
@@ -230,28 +250,48 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     call.flights.add(flight);
   }
 
-  #look(flight: Flight<T, U>, lookup: Promise<Found<U> | undefined>): void {
+  #look(flight: Flight<T, U>, lookup: Promise<Found<U> | undefined>, lookups: Lookups<T, U>): void {
     this.#looking.add(flight);
+    flight.lookups = lookups;
+    lookups.left++;
     void lookup.then((found) => {
       if (flight.waiting.length === 0) return; // given up
       if (found === undefined) {
-        this.#run(flight);
+        lookups.missed.push(flight);
       } else {
         this.#forget(flight);
+        this.#looking.delete(flight);
         this.#deliver(flight, found.value);
       }
-      this.#looked(flight);
+      this.#answered(flight);
     });
+  }
+
+  /** By the cache, or nobody wants to know any more. */
+  #answered(flight: Flight<T, U>): void {
+    const { lookups } = flight;
+    flight.lookups = undefined;
+    if (lookups !== undefined && --lookups.left === 0) {
+      for (const missed of lookups.missed) if (this.#looking.delete(missed)) this.#run(missed);
+    }
+    this.#checkIdle();
   }
 
   #run(flight: Flight<T, U>): void {
     const { item, priority } = flight;
     flight.run = new AbortController();
+    this.#running++;
     this.#runner.acall(item, { signal: flight.run.signal, priority }).then(
-      (value) => this.#land(flight, value),
+      (value) => {
+        this.#running--;
+        this.#land(flight, value);
+        this.#checkIdle();
+      },
       (error: unknown) => {
+        this.#running--;
         this.#forget(flight);
         for (const { call } of [...flight.waiting]) this.#giveUp(call, error);
+        this.#checkIdle();
       },
     );
   }
@@ -281,16 +321,13 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     if (flight.key !== undefined && this.#flights.get(flight.key) === flight) this.#flights.delete(flight.key);
   }
 
-  #looked(flight: Flight<T, U>): void {
-    if (this.#looking.delete(flight)) this.#checkIdle();
-  }
-
   #write(key: unknown, value: U): Promise<void> | undefined {
     const written = this.#cache.set(key, value);
     if (written === undefined) return undefined;
-    this.#writing.add(written);
+    this.#writing++;
     return written.then(() => {
-      if (this.#writing.delete(written)) this.#checkIdle();
+      this.#writing--;
+      this.#checkIdle();
     });
   }
 
@@ -315,14 +352,15 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     this.#closing = true;
     const drain = options.drain ?? true;
     if (!drain) {
-      this.#writing.clear();
+      this.#hurried = true;
       const error = this.#closedError();
       for (const { waiting } of [...this.#looking]) for (const { call } of [...waiting]) this.#giveUp(call, error);
       this.#checkIdle();
     }
     await this.#until(() => this.#looking.size === 0);
     await this.#below.close(options);
-    if (drain) await this.#until(() => this.#writing.size === 0);
+    // Below everything has settled; what came of it may still be on its way up here.
+    await this.#until(() => this.#running === 0 && (this.#hurried || this.#writing === 0));
   }
 
   async #until(done: () => boolean): Promise<void> {

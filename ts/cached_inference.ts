@@ -14,8 +14,8 @@ import { describe, isTensor, type Tensor, typeNumber } from './tensor';
 
 /** Both ways to call; with `stack: false` they give an array. */
 export interface InferenceCalls<O> {
-  acall(features: Features, options?: ModelCallOptions): Promise<O | O[]>;
-  call(features: Features, options?: ModelCallOptions): O | O[];
+  readonly acall: (features: Features, options?: ModelCallOptions) => Promise<O | O[]>;
+  readonly call: (features: Features, options?: ModelCallOptions) => O | O[];
 }
 
 /** What functions and models differ in. */
@@ -23,7 +23,7 @@ interface RowKind<O> {
   /** Undefined for what cannot be cut. */
   cut(features: Features): FeatureRows | undefined;
   /** Throws for what cannot be the outputs of a row. */
-  check(outputs: O): void;
+  readonly check: (outputs: O) => void;
   /** The outputs of several rows as those of one call. */
   stack(outputs: readonly O[]): O;
 }

@@ -86,7 +86,7 @@ function modelColumn({ name, dims, batchAxis }: NativeTensorSpec, feature: Featu
   }
   if (!Array.isArray(feature)) return undefined;
   const scalars = typeof feature[0] !== 'object';
-  if (scalars && !scalarRows) return { name, rows: single, pick: () => [...feature] as number[] };
+  if (scalars && !scalarRows) return { name, rows: single, pick: () => [...(feature as number[])] };
   return batchAxis < 0 ? undefined : listColumn(name, feature);
 }
 

@@ -46,13 +46,17 @@ export class GuardedCache<T, U> {
     try {
       answer = this.#cache.get(key);
     } catch (error) {
-      return this.#missed(start, error);
+      this.#missed(start, error);
+      return undefined;
     }
     if (!isPromise(answer)) return this.#answered(start, answer);
     this.#slow = true;
     return Promise.resolve(answer).then(
       (value) => this.#answered(start, value),
-      (error: unknown) => this.#missed(start, error),
+      (error: unknown) => {
+        this.#missed(start, error);
+        return undefined;
+      },
     );
   }
 
@@ -63,13 +67,17 @@ export class GuardedCache<T, U> {
   }
 
   #answered(start: number, answer: unknown): Found<U> | undefined {
-    if (answer === undefined || answer === null) return this.#missed(start);
+    if (answer === undefined || answer === null) {
+      this.#missed(start);
+      return undefined;
+    }
     let value: U;
     try {
       value = isolate(unpack(answer)) as U;
       this.#check?.(value);
     } catch (error) {
-      return this.#missed(start, error);
+      this.#missed(start, error);
+      return undefined;
     }
     const time = performance.now() - start;
     const counts = this.#counts;
@@ -80,7 +88,7 @@ export class GuardedCache<T, U> {
     return { value };
   }
 
-  #missed(start: number, ...errors: unknown[]): undefined {
+  #missed(start: number, ...errors: unknown[]): void {
     this.#counts.gets++;
     this.#counts.getTime += performance.now() - start;
     for (const error of errors) this.#report(error);
