@@ -17,7 +17,7 @@ function doubling(): ((features: Tensors) => Tensor) & { batches: number[][][] }
   return Object.assign(
     ({ x }: Tensors): Tensor => {
       const [rows = 0, width = 0] = x!.dims;
-      const data = Float32Array.from(x!.data as Float32Array, (value) => 2 * Number(value));
+      const data = Float32Array.from(x!.data as Float32Array, (value) => 2 * value);
       batches.push(Array.from({ length: rows }, (_, row) => [...data.subarray(row * width, (row + 1) * width)]));
       return { type: 'float32', dims: [rows, width], data };
     },
@@ -175,7 +175,7 @@ describe('ONNX models', () => {
   async function expectSame(spec: ModelSpec, calls: Features[], options: object = {}): Promise<void> {
     const model = await open(spec, options);
     const cached = await open(spec, { ...options, cache: new MemoryCache() });
-    const bare = (output: Output): unknown => ('dims' in output ? plain(output as Tensor) : Object.fromEntries(Object.entries(output).map(([name, tensor]) => [name, plain(tensor as Tensor)]))); // prettier-ignore
+    const bare = (output: Output): unknown => ('dims' in output ? plain(output as Tensor) : Object.fromEntries(Object.entries(output).map(([name, tensor]) => [name, plain(tensor)]))); // prettier-ignore
     for (const features of [...calls, ...calls]) {
       const whole = bare(await model.acall(features));
       const rows = (await model.acall(features, { stack: false })).map(bare);
@@ -229,7 +229,7 @@ describe('ONNX models', () => {
   test('only the rows that miss run; hits never enter the queue', async () => {
     const model = await open({ kind: 'lookup', vocabulary: 100, dim: 8 }, { cache: new MemoryCache() });
     const [name] = Object.keys(given(model.model.inputs)).length > 0 ? [model.model.inputs[0]!.name] : [''];
-    const features = (rows: number[][]): Features => ({ [name!]: rows });
+    const features = (rows: number[][]): Features => ({ [name]: rows });
     await model.acall(features([[1], [2]]));
     await model.acall(features([[3], [2], [1], [3]]));
     expect(model.stats).toMatchObject({ admitted: 3, cacheStats: { gets: 5, hits: 2, joined: 1, sets: 3 } });

@@ -185,7 +185,7 @@ describe('DiskCache', () => {
     expect(await cache.get('key')).toBe(2);
   });
 
-  test.each([1, 60, 150])('a process killed after %i writes leaves only whole entries', async (writes) => {
+  test.each([1, 30, 80])('a process killed after %i writes leaves only whole entries', async (writes) => {
     const path = await folder();
     expect(await runProgram('disk-cache.mjs', ['die', path, String(writes)])).toMatchObject({ signal: 'SIGKILL' });
     const { stdout, stderr, code } = await runProgram('disk-cache.mjs', ['read', path, '']);
@@ -211,9 +211,9 @@ describe('DiskCache', () => {
 
   test('two processes read and write one folder', async () => {
     const path = await folder();
-    const ends = await Promise.all(['0', '100'].map((from) => runProgram('disk-cache.mjs', ['share', path, from])));
+    const ends = await Promise.all(['0', '50'].map((from) => runProgram('disk-cache.mjs', ['share', path, from])));
     for (const ended of ends) expect(ended).toMatchObject({ code: 0, stderr: '', stdout: 'read\n' });
-    expect((await runProgram('disk-cache.mjs', ['read', path, ''])).stdout).toBe('200\n');
+    expect((await runProgram('disk-cache.mjs', ['read', path, ''])).stdout).toBe('100\n');
   });
 
   test.each<[unknown, RegExp]>([
@@ -266,7 +266,7 @@ describe.each<[string, () => Promise<Cache>]>([
     const f = inference.dynamically(
       ({ x }: Record<string, Tensor>): { same: Tensor; wide: Tensor } => {
         batches.push(x!.dims[0]!);
-        return { same: x!, wide: { type: 'int64', dims: [x!.dims[0]!, 1], data: new BigInt64Array(x!.dims[0]!) } };
+        return { same: x!, wide: { type: 'int64', dims: [x!.dims[0]!, 1], data: new BigInt64Array(x!.dims[0]) } };
       },
       { cache: await open() },
     );
@@ -278,6 +278,11 @@ describe.each<[string, () => Promise<Cache>]>([
     expect(batches).toEqual([2]);
     expect(f.stats.cacheStats).toMatchObject({ hits: 2, errors: 0 });
   });
+});
+
+test('their libraries are loaded by those who use them', async () => {
+  const { stdout } = await runProgram('disk-cache.mjs', ['load', await folder(), '']);
+  expect(stdout).toBe('false false\ntrue false\ntrue true\n');
 });
 
 test('what is JSON already is kept readable in a Keyv', async () => {

@@ -1,14 +1,15 @@
 // One process of those that use a folder together:  node disk-cache.mjs <scenario> <folder> <number>
 //
 // The value of a key is made from the key, so whoever reads it can tell whether it is intact.
-import { DiskCache } from '../../../dist/index.mjs';
+import { createRequire } from 'node:module';
+import { DiskCache, dynamically, MemoryCache } from '../../../dist/index.mjs';
 
 const [scenario, path, number] = process.argv.slice(2);
 const cache = new DiskCache({ path });
-const KEYS = 200;
-const valueOf = (key) => ({ key, big: BigInt(key), data: new Float64Array(20_000).fill(key) });
+const KEYS = 100;
+const valueOf = (key) => ({ key, big: BigInt(key), data: new Float64Array(4000).fill(key) });
 const intact = (key, { key: own, big, data }) =>
-  own === key && big === BigInt(key) && data.length === 20_000 && data.every((value) => value === key);
+  own === key && big === BigInt(key) && data.length === 4000 && data.every((value) => value === key);
 
 const scenarios = {
   // Dies by SIGKILL with many writes under way, when <number> of them have ended.
@@ -41,6 +42,19 @@ const scenarios = {
       if (found !== undefined) read++;
     }
     process.stdout.write(`${read}\n`);
+  },
+
+  // What is loaded before a cache is made, and after.
+  async load() {
+    const loaded = (name) =>
+      Object.keys(createRequire(import.meta.url).cache).some((file) => file.includes(`/node_modules/${name}/`));
+    const report = () => process.stdout.write(`${loaded('lru-cache')} ${loaded('cacache')}\n`);
+    dynamically((items) => items)(1);
+    report();
+    dynamically((items) => items, { cache: new MemoryCache() })(1);
+    report();
+    await cache.get('key');
+    report();
   },
 
   // With entries of at most <number> milliseconds.
