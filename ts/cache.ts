@@ -33,6 +33,9 @@ export interface CacheOptions<T> {
    * Looked up before anything is queued; items that are equal by their key and in flight at the same time run once.
    * Give each callable a cache of its own (or a namespace, or its name in `cacheKey`): the key says what the item is,
    * not what is done with it. Default: none.
+   *
+   * What is missing is queued item by item, so of a call that finds the queue full a part may run, and is stored. Of a
+   * function over tensors a row is kept as it came out of its batch, padding included; of a model at its own length.
    */
   cache?: Cache | undefined;
   /**
@@ -118,6 +121,29 @@ export interface DiskCacheOptions {
   maxAgeMs?: number;
 }
 
+/** Files that a DiskCache works on at a time: each takes a descriptor or two, of which systems give 256 or 1024. */
+const mostOpen = 32;
+
+/** Lets so many tasks run at a time; the others wait in line. */
+class Turns {
+  #free = mostOpen;
+  readonly #line: (() => void)[] = [];
+
+  async take<V>(task: () => Promise<V>): Promise<V> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#line.push(resolve));
+    try {
+      return await task();
+    } finally {
+      const next = this.#line.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+const turns = new Turns();
+
 /**
  * Keeps results in a folder, by npm's cacache: they survive a restart. Several processes may use the folder. Every
  * entry is written to one side, moved into place whole, and read back only if its checksum is right; one that was
@@ -149,8 +175,12 @@ export class DiskCache implements Cache {
 
   /** Resolves with `undefined` for a miss. Rejects with what the file system rejects with. */
   async get(key: unknown): Promise<unknown> {
-    this.#stats.gets++;
     const name = itemKey(key);
+    this.#stats.gets++;
+    return turns.take(() => this.#get(name));
+  }
+
+  async #get(name: string): Promise<unknown> {
     const entry = await this.#cacache.get.info(this.#path, name);
     if (entry === null) return undefined;
     if (Date.now() - entry.time > this.#maxAgeMs) {
@@ -176,7 +206,8 @@ export class DiskCache implements Cache {
 
   /** Rejects if the value is not plain data, and with what the file system rejects with. */
   async set(key: unknown, value: unknown): Promise<void> {
-    await this.#cacache.put(this.#path, itemKey(key), serialize(value));
+    const [name, bytes] = [itemKey(key), serialize(value)];
+    await turns.take(() => this.#cacache.put(this.#path, name, bytes));
     this.#stats.sets++;
   }
 

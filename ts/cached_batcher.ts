@@ -69,7 +69,8 @@ class Flight<T, U> {
   readonly key: unknown;
   readonly item: T;
   readonly priority: number;
-  readonly waiting: { call: Call<T, U>; place: number }[] = [];
+  /** The calls that wait for it, with the places in their results. */
+  readonly waiting = new Map<Call<T, U>, number[]>();
   /** Set until the cache has answered. */
   lookups: Lookups<T, U> | undefined;
   /** Set when it runs. */
@@ -240,9 +241,8 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     if (call.settled) return;
     call.fail(error);
     for (const flight of call.flights) {
-      const others = flight.waiting.filter((waiting) => waiting.call !== call);
-      flight.waiting.splice(0, Infinity, ...others);
-      if (others.length > 0 || flight.result !== undefined) continue;
+      flight.waiting.delete(call);
+      if (flight.waiting.size > 0 || flight.result !== undefined) continue;
       this.#forget(flight);
       this.#looking.delete(flight);
       this.#answered(flight);
@@ -273,7 +273,9 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   }
 
   #join(flight: Flight<T, U>, call: Call<T, U>, place: number): void {
-    flight.waiting.push({ call, place });
+    const places = flight.waiting.get(call);
+    if (places === undefined) flight.waiting.set(call, [place]);
+    else places.push(place);
     call.flights.add(flight);
   }
 
@@ -282,7 +284,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     flight.lookups = lookups;
     lookups.left++;
     void lookup.then((found) => {
-      if (flight.waiting.length === 0) return; // given up
+      if (flight.waiting.size === 0) return; // given up
       if (found === undefined) {
         lookups.missed.push(flight);
       } else {
@@ -317,7 +319,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
       (error: unknown) => {
         this.#running--;
         this.#forget(flight);
-        for (const { call } of [...flight.waiting]) this.#giveUp(call, error);
+        for (const call of [...flight.waiting.keys()]) this.#giveUp(call, error);
         this.#checkIdle();
       },
     );
@@ -337,11 +339,12 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   }
 
   #deliver(flight: Flight<T, U>, value: U): void {
-    flight.waiting.forEach(({ call, place }, i) => {
+    let given = 0;
+    for (const [call, places] of flight.waiting) {
       call.flights.delete(flight);
-      if (!call.settled) call.give(place, i === 0 ? value : isolate(value));
-    });
-    flight.waiting.length = 0;
+      for (const place of places) call.give(place, given++ === 0 ? value : isolate(value));
+    }
+    flight.waiting.clear();
   }
 
   #forget(flight: Flight<T, U>): void {
@@ -381,7 +384,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
     if (!drain) {
       this.#hurried = true;
       const error = this.#closedError();
-      for (const { waiting } of [...this.#looking]) for (const { call } of [...waiting]) this.#giveUp(call, error);
+      for (const { waiting } of [...this.#looking]) for (const call of [...waiting.keys()]) this.#giveUp(call, error);
       this.#checkIdle();
     }
     await this.#until(() => this.#looking.size === 0);

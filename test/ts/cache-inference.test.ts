@@ -236,6 +236,24 @@ describe('ONNX models', () => {
     expect(lookupTable({ vocabulary: 100, dim: 8 }).length).toBe(800);
   });
 
+  test('a caller that aborts leaves the run to the others; when all have, the next call runs anew', async () => {
+    const model = await open({ kind: 'echo', type: 'float32' }, { cache: new MemoryCache() });
+    const x = Float32Array.of(1, 2);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const given = model.acall({ x }, { signal });
+    const kept = model.acall({ x });
+    const alone = model.acall({ x: Float32Array.of(3) }, { signal });
+    controller.abort();
+    await expect(given).rejects.toBe(signal.reason);
+    await expect(alone).rejects.toBe(signal.reason);
+    expect(one(await kept).data).toEqual(x);
+    expect(one(await model.acall({ x: Float32Array.of(3) })).data).toEqual(Float32Array.of(3));
+    expect(model.stats.cacheStats).toMatchObject({ gets: 3, hits: 0, sets: 2, joined: 1, errors: 0 });
+    await model.close();
+    expectAccounted(model.stats);
+  });
+
   test('an entry holds the bytes of its row, not of the batch', async () => {
     const cache = new Map<unknown, Tensor>();
     const model = await open({ kind: 'echo', type: 'float32' }, { cache });

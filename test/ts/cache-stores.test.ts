@@ -1,4 +1,5 @@
 /** Where results are kept: MemoryCache, DiskCache, and the instances of others that fit. */
+import { execFileSync } from 'node:child_process';
 import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -214,6 +215,12 @@ describe('DiskCache', () => {
     const ends = await Promise.all(['0', '50'].map((from) => runProgram('disk-cache.mjs', ['share', path, from])));
     for (const ended of ends) expect(ended).toMatchObject({ code: 0, stderr: '', stdout: 'read\n' });
     expect((await runProgram('disk-cache.mjs', ['read', path, ''])).stdout).toBe('100\n');
+  });
+
+  test('more keys at once than the process may open files', async () => {
+    const program = join(__dirname, '../teardown/programs/disk-cache.mjs');
+    const shell = ['-c', 'ulimit -n 128 && exec "$0" "$@"', process.execPath, program, 'crowd', await folder(), '1000'];
+    expect(execFileSync('sh', shell, { timeout: 20_000, encoding: 'utf8' })).toBe('1000\n');
   });
 
   test.each<[unknown, RegExp]>([

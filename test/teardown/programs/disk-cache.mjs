@@ -57,6 +57,14 @@ const scenarios = {
     report();
   },
 
+  // Sets and gets <number> keys, all at once.
+  async crowd() {
+    const keys = Array.from({ length: Number(number) }, (_, key) => key);
+    await Promise.all(keys.map((key) => cache.set(key, key)));
+    const found = await Promise.all(keys.map((key) => cache.get(key)));
+    process.stdout.write(`${found.filter((value, key) => value === key).length}\n`);
+  },
+
   // With entries of at most <number> milliseconds.
   async prune() {
     await new DiskCache({ path, maxAgeMs: Number(number) }).prune();
