@@ -96,7 +96,7 @@ const CHECKS = {
     run(process.execPath, [bin('eslint/bin/eslint.js'), '--max-warnings=0', ...(fix ? ['--fix'] : []), '.']),
   prettier: () =>
     run(process.execPath, [bin('prettier/bin/prettier.cjs'), fix ? '--write' : '--check', '--log-level=warn', '.']),
-  types: () => run(process.execPath, [bin('typescript/bin/tsc'), '--noEmit', '-p', 'tsconfig.json']),
+  types: () => run(process.execPath, [inRoot('scripts/check-types.mjs')]),
 };
 
 if (only !== undefined && !(only in CHECKS)) {

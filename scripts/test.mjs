@@ -6,6 +6,7 @@
 //   npm test -- -t pattern            anything else goes to jest
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import { checkTypes } from './check-types.mjs';
 import { Advice, build, cacheEntry, configure, inRoot, main, root, step } from './util.mjs';
 
 const RUNNERS = ['types', 'native', 'jest'];
@@ -46,10 +47,8 @@ function settle(name, run, counts) {
 }
 
 function runTypes() {
-  say('types (tsc --noEmit)');
-  const args = [inRoot('node_modules/typescript/bin/tsc'), '--noEmit', '-p', 'tsconfig.json'];
-  const ok = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 2, 2] }).status === 0;
-  return { name: 'types', passed: ok ? 1 : 0, failed: ok ? 0 : 1 };
+  say('types');
+  return { name: 'types', ...checkTypes() };
 }
 
 /** Builds the GoogleTest program `target` in `folder` and runs it. */

@@ -172,7 +172,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
       }
       const keys = items.map((item) => this.#cache.keyOf(item));
       if (this.#closing) throw this.#closedError();
-      // Below, every item is a call of its own; by its priority it still ranks with the other large calls.
+      // Below, every item is a call of its own; where priorities count, it still ranks with the other large calls.
       const priority = (options.priority ?? 0) + (items.length > this.#smallBatchThreshold ? 1 : 0);
       const call = new Call<T, U>(items.length, resolve, reject);
       const lookups: Lookups<T, U> = { left: 0, missed: [] };

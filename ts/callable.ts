@@ -22,6 +22,13 @@ interface Batcher<Stats> {
   close(options?: { drain?: boolean }): Promise<void>;
 }
 
+const dressed = new WeakSet<object>();
+
+/** Whether `value` is a batched callable. */
+export function isBatched(value: unknown): boolean {
+  return typeof value === 'function' && dressed.has(value);
+}
+
 /** Adds the controls of `batcher` and `acall` to `call`. */
 export function callable<Call extends object, Stats>(
   call: Call,
@@ -36,5 +43,6 @@ export function callable<Call extends object, Stats>(
     close: { value: (options?: { drain?: boolean }) => batcher.close(options) },
     [Symbol.asyncDispose]: { value: () => batcher.close() },
   });
+  dressed.add(call);
   return call as Call & BatchedControls<Stats>;
 }

@@ -1,6 +1,7 @@
 /** `dynamically` and `aio.dynamically`: batching for a user function. */
 import { CachedBatcher } from './cached_batcher';
 import { callable, type BatchedControls } from './callable';
+import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { type BatchFunction, FunctionBatcher, type FunctionOptions } from './function_batcher';
 import { batchKinds, type CallOptions, checkOptions } from './options';
 import type { BatchStats } from './stats';
@@ -38,6 +39,14 @@ export function isAsyncFunction(fn: unknown): boolean {
   return (fn as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] === 'AsyncFunction';
 }
 
+/** What is wrapped must be callable; a class that is decorated arrives here too. */
+export function checkFunction(where: string, fn: unknown): void {
+  const isClass = typeof fn === 'function' && Object.getOwnPropertyDescriptor(fn, 'prototype')?.writable === false;
+  if (typeof fn === 'function' && !isClass) return;
+  const got = isClass ? `class ${fn.name}` : describe(fn);
+  throw new TypeError(`${where}: the wrapped thing must be a function, got ${got}`);
+}
+
 function cached<T, U>(plain: FunctionBatcher<T, U>, options: FunctionOptions<T>, name: string): CachedBatcher<T, U> {
   const runner = {
     acall: async (item: T, callOptions: CallOptions) => ((await plain.acall([item], callOptions)) as U[])[0]!,
@@ -53,9 +62,7 @@ function wrap<T, U>(
   options: FunctionOptions<T>,
   asynchronous: boolean,
 ): unknown {
-  if (typeof fn !== 'function') {
-    throw new TypeError(`${where}: the wrapped thing must be a function, got ${describe(fn)}`);
-  }
+  checkFunction(where, fn);
   checkOptions(where, options, functionKinds);
   const plain = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
   const batcher = options.cache === undefined ? plain : cached(plain, options, nameOf(fn));
@@ -68,17 +75,41 @@ function wrap<T, U>(
   return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
 }
 
-/** The plain and the curried form. */
-function wrapOrCurry<T, U>(
-  where: string,
-  fn: BatchFunction<T, U> | FunctionOptions<T>,
-  options: FunctionOptions<T>,
-  asynchronous: boolean,
-): unknown {
-  if (typeof fn === 'function') return wrap(where, fn, options, asynchronous);
-  checkOptions(where, fn, functionKinds);
-  return (late: BatchFunction<T, U>) => wrap(where, late, fn, asynchronous);
+/** The plain and the curried form, and both as decorators. */
+function entryPoint(where: string, asynchronous: boolean) {
+  type Options = FunctionOptions<unknown>;
+  const wrapWith = (options: Options) => (fn: unknown) =>
+    wrap(where, fn as BatchFunction<unknown, unknown>, options, asynchronous);
+  return (...args: unknown[]): unknown => {
+    if (isDecoration(args)) return decorate(where, args, wrapWith({}));
+    const [first, second = {}] = args;
+    if (typeof first === 'function') return wrapWith(second as Options)(first);
+    checkOptions(where, first, functionKinds);
+    const late = wrapWith({ ...(first as Options) });
+    return (...lateArgs: unknown[]) => (isDecoration(lateArgs) ? decorate(where, lateArgs, late) : late(lateArgs[0]));
+  };
 }
+
+type Items = [items: never[]];
+
+// The decorators come first: the last signature is the one that compilers quote when nothing fits.
+
+/** What {@link dynamically} can be called with, and be applied to as a decorator: a method that returns its results. */
+export type Dynamically = BatchDecorator<Items, unknown[]> & {
+  <L>(
+    options: FunctionOptions<L>,
+  ): BatchDecorator<Items, unknown[], L> & (<T extends L, U>(fn: BatchFunction<T, U>) => Batched<T, U>);
+  <T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): Batched<T, U>;
+};
+
+/** The same for {@link dynamicallyAsync}; a method that it decorates must promise its results, as its calls do. */
+export type AsyncDynamically = BatchDecorator<Items, PromiseLike<unknown[]>> & {
+  <L>(
+    options: FunctionOptions<L>,
+  ): BatchDecorator<Items, PromiseLike<unknown[]>, L> &
+    (<T extends L, U>(fn: BatchFunction<T, U>) => AsyncBatched<T, U>);
+  <T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): AsyncBatched<T, U>;
+};
 
 /**
  * Batches the calls of a function that takes an array of items and returns as many results in the same order.
@@ -90,26 +121,18 @@ function wrapOrCurry<T, U>(
  * const embed = dynamically((texts: string[]) => texts.map((text) => text.length), { batchSize: 64 });
  * embed('one');                // 3
  * await embed.acall(['a', 'bc']); // [1, 2]
+ *
+ * // As a decorator, with or without options, every instance has a batcher of its own; see `batchedOf`.
+ * class Embedder {
+ *   \@dynamically({ batchSize: 64 })
+ *   embed(texts: string[]): number[] {
+ *     return texts.map((text) => text.length);
+ *   }
+ * }
  * @throws TypeError, RangeError for wrong options. Calls reject with what the function threw, or a BatchedError:
  *   `BATCHED_OUTPUT_MISMATCH`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`, `BATCHED_CLOSED`, `BATCHED_INVALID_INPUT`.
  */
-export function dynamically<L>(options: FunctionOptions<L>): <T extends L, U>(fn: BatchFunction<T, U>) => Batched<T, U>;
-export function dynamically<T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): Batched<T, U>;
-export function dynamically<T, U>(
-  fn: BatchFunction<T, U> | FunctionOptions<T>,
-  options: FunctionOptions<T> = {},
-): unknown {
-  return wrapOrCurry('dynamically', fn, options, false);
-}
+export const dynamically = entryPoint('dynamically', false) as Dynamically;
 
 /** {@link dynamically} with an asynchronous call: `await f(x)`. The function may be sync or async. */
-export function dynamicallyAsync<L>(
-  options: FunctionOptions<L>,
-): <T extends L, U>(fn: BatchFunction<T, U>) => AsyncBatched<T, U>;
-export function dynamicallyAsync<T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): AsyncBatched<T, U>;
-export function dynamicallyAsync<T, U>(
-  fn: BatchFunction<T, U> | FunctionOptions<T>,
-  options: FunctionOptions<T> = {},
-): unknown {
-  return wrapOrCurry('aio.dynamically', fn, options, true);
-}
+export const dynamicallyAsync = entryPoint('aio.dynamically', true) as AsyncDynamically;

@@ -22,6 +22,10 @@ const uint16 = 8;
 const bool = 11;
 const noRows = -1;
 
+/** In {@link FeatureEncoder.arrays}: an input that the engine makes, and one that is not a single typed array. */
+export const absent = -1;
+export const notAnArray = -2;
+
 /** Inputs that the engine makes where a caller leaves them out. */
 const automatic = new Set(['attention_mask', 'token_type_ids']);
 
@@ -55,33 +59,38 @@ export class FeatureEncoder {
   readonly #inputs: InputPlan[];
   readonly #names: Set<string>;
   readonly #numbers: Float64Array;
-  /** One argument per input for the last call that was encoded. */
+  /** Where in the numbers the next call is described. */
+  base = 0;
+  // Of the last call that was encoded, by input: the argument for native code, the number of the typed array's class,
+  // and the elements that its dims say it has.
   readonly data: unknown[];
+  readonly arrays: number[];
+  readonly elements: number[];
 
   constructor(signature: NativeSignature, numbers: Float64Array) {
     this.#inputs = signature.inputs.map(planOf);
     this.#names = new Set(signature.inputs.map(({ name }) => name));
     this.#numbers = numbers;
-    this.data = new Array<unknown>(signature.inputs.length);
+    this.data = signature.inputs.map(() => undefined);
+    this.arrays = signature.inputs.map(() => absent);
+    this.elements = signature.inputs.map(() => 0);
   }
 
   /** Writes the call's numbers and `data`; gives the number of rows. Throws BATCHED_INVALID_INPUT. */
   encode(features: Features): number {
-    const given: unknown = features;
-    if (typeof given !== 'object' || given === null) {
-      throw invalidInput(`features must be an object of tensors by input name, got ${describe(given)}`);
+    if (typeof (features as unknown) !== 'object' || (features as unknown) === null) {
+      throw invalidInput(`features must be an object of tensors by input name, got ${describe(features)}`);
     }
-    for (const name in features) {
-      if (!this.#names.has(name)) {
-        throw invalidInput(`the model has no input '${name}' (it has: ${[...this.#names].join(', ')})`);
-      }
-    }
+    let given = 0;
+    let known = 0;
+    for (const _ in features) given++;
     let rows = noRows;
     let first = '';
     for (let i = 0; i < this.#inputs.length; i++) {
       const input = this.#inputs[i]!;
       const feature = features[input.spec.name];
-      const own = feature === undefined ? this.#absent(i, input) : this.#feature(i, input, feature);
+      if (feature !== undefined) known++;
+      const own = feature === undefined ? this.#absent(i, input, features) : this.#feature(i, input, feature);
       if (own === noRows || own === rows) continue;
       if (rows !== noRows) {
         throw invalidInput(`inputs '${first}' and '${input.spec.name}' differ in rows: ${rows} and ${own}`);
@@ -89,15 +98,27 @@ export class FeatureEncoder {
       rows = own;
       first = input.spec.name;
     }
+    if (given > known) this.#refuseUnknown(features);
     if (rows === noRows) throw invalidInput(`no input was given (the model wants: ${[...this.#names].join(', ')})`);
-    this.#numbers[CallNumbers.rows] = rows;
+    this.#numbers[this.base + CallNumbers.rows] = rows;
     return rows;
   }
 
-  #absent(i: number, { spec, at }: InputPlan): number {
-    if (!automatic.has(spec.name)) throw invalidInput(`input '${spec.name}' is missing`);
-    this.#numbers[at + CallNumbers.form] = CallNumbers.absent;
+  #refuseUnknown(features: Features): void {
+    for (const name in features) {
+      if (this.#names.has(name)) continue;
+      throw invalidInput(`the model has no input '${name}' (it has: ${[...this.#names].join(', ')})`);
+    }
+  }
+
+  #absent(i: number, { spec, at }: InputPlan, features: Features): number {
+    if (!automatic.has(spec.name)) {
+      this.#refuseUnknown(features); // a misspelt name says more
+      throw invalidInput(`input '${spec.name}' is missing`);
+    }
+    this.#numbers[this.base + at + CallNumbers.form] = CallNumbers.absent;
     this.data[i] = undefined;
+    this.arrays[i] = absent;
     return noRows;
   }
 
@@ -170,8 +191,9 @@ export class FeatureEncoder {
       return this.#array(i, input, typedArrayOf(spec.name, list), true);
     }
     if (spec.batchAxis < 0) throw invalidInput(`input '${spec.name}' is shared by the batch: give one value, not rows`);
-    this.#numbers[at + CallNumbers.form] = CallNumbers.ragged;
-    this.#numbers[at + CallNumbers.type] = input.type;
+    this.#numbers[this.base + at + CallNumbers.form] = CallNumbers.ragged;
+    this.#numbers[this.base + at + CallNumbers.type] = input.type;
+    this.arrays[i] = notAnArray;
     // An array of scalars is one row.
     this.data[i] = scalars ? [typeof first === 'number' ? list : typedArrayOf(spec.name, list)] : list;
     return scalars ? 1 : list.length;
@@ -185,12 +207,14 @@ export class FeatureEncoder {
     dims: readonly number[],
     fromNumbers = false,
   ): number {
-    const { spec, at } = input;
+    const { spec } = input;
     // Integers widen to floats, but a float tensor where the model wants integers is a mistake, whatever is in it.
     if (type !== input.type && type <= float16 && input.type > float16 && !fromNumbers) {
       throw invalidInput(`input '${spec.name}' is ${elementTypes[type]!}; the model wants ${spec.type}`);
     }
     const numbers = this.#numbers;
+    const at = this.base + input.at;
+    let elements = 1;
     const rank = spec.dims.length; // and not dims.length, which a getter may answer differently by now
     numbers[at + CallNumbers.form] = CallNumbers.dense;
     numbers[at + CallNumbers.type] = type;
@@ -201,8 +225,11 @@ export class FeatureEncoder {
         throw invalidInput(`input '${spec.name}': dims [${dims.join(', ')}] must be whole numbers of at least 0`);
       }
       numbers[at + CallNumbers.dims + axis] = dim;
+      elements *= dim;
     }
     this.data[i] = data;
+    this.arrays[i] = arrayTypeNumber(data)!;
+    this.elements[i] = elements;
     if (spec.batchAxis < 0) return noRows;
     const rows = numbers[at + CallNumbers.dims + spec.batchAxis]!;
     if (rows === 0) throw invalidInput(`input '${spec.name}' has no rows (dims [${dims.join(', ')}])`);

@@ -6,7 +6,11 @@
  * has settled and when a timer is due, so a lone call settles without a thread hop.
  */
 import type { CacheOptions } from './cache';
+import { CallDeadlines, longestTimerMs } from './call_deadlines';
+import { deferred, latest } from './deferred';
+import { EnteringCalls } from './entering_calls';
 import { BatchedError, NativeCode } from './errors';
+import { type CallRequest, ItemCall } from './item_call';
 import { native, type NativeFunctionQueue } from './native';
 import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOptions } from './options';
 import { batchStats, type BatchStats } from './stats';
@@ -26,29 +30,8 @@ export type BatchFunction<T, U> = (items: T[]) => U[] | PromiseLike<U[]>;
 const longestStretchMs = 8;
 /** A sync call from inside the batch function of a sync call, and so on: refused at this depth. */
 const deepestNesting = 64;
-/** setTimeout's bound. */
-const longestTimerMs = 2 ** 31 - 1;
 /** Batches of at most this many rows are written to arrays that always have room for a whole one. */
 const commonBatchSize = 1024;
-
-const none = new Uint32Array(0);
-
-interface ItemCall<U> {
-  readonly slots: number[];
-  /** Results of an array call; undefined for a single item. */
-  readonly results: U[] | undefined;
-  readonly priority: number;
-  readonly deadlineMs: number;
-  /** The same, on performance.now()'s scale; 0: none. */
-  readonly due: number;
-  readonly resolve: (value: never) => void;
-  readonly reject: (error: unknown) => void;
-  left: number;
-  /** The native queue has been asked to take it. */
-  handed: boolean;
-  settled: boolean;
-  release: (() => void) | undefined;
-}
 
 function defaultLength(item: unknown): number {
   if (typeof item === 'string' || Array.isArray(item)) return item.length;
@@ -69,22 +52,19 @@ export class FunctionBatcher<T, U> {
   readonly #maxItemLength: number;
   readonly #maxQueueRows: number;
 
-  // By slot.
-  readonly #items: (T | undefined)[] = [];
-  readonly #owners: (ItemCall<U> | undefined)[] = [];
+  // By slot: the call of a row, and the row's place in it.
+  readonly #owners: (ItemCall<T, U> | undefined)[] = [];
   readonly #places: number[] = [];
-  readonly #itemLengths: number[] = [];
   readonly #free: number[] = [];
 
   /** Calls of this tick, not yet handed over. */
-  #entering: ItemCall<U>[] = [];
+  readonly #entering: EnteringCalls<T, U>;
   #scheduled = false;
   /** Fires when the oldest row has waited its time. */
   #timer: NodeJS.Timeout | undefined;
-  /** Unsettled calls with a deadline; none of them is due before `#firstDue`. One timer serves them all. */
-  readonly #timed = new Set<ItemCall<U>>();
-  #firstDue = Infinity;
-  #deadlineTimer: NodeJS.Timeout | undefined;
+  readonly #deadlines = new CallDeadlines<T, U>((call) => {
+    this.#settle(call, NativeCode.deadline, new BatchedError('BATCHED_DEADLINE', "the call's deadline passed"));
+  });
   /** When the first batch of this turn of the event loop was asked for; negative: none was. */
   #turnStart = -1;
   /** What waits goes on in the next turn. */
@@ -94,12 +74,8 @@ export class FunctionBatcher<T, U> {
   #closing = false;
   readonly #closed: (() => void)[] = [];
 
-  // Reused from tick to tick.
-  #slots = new Uint32Array(64);
-  #lengths = none;
-  #groups = none;
-  #calls = new Float64Array(3 * 64);
-  readonly #batches: Uint32Array[] = [];
+  /** Memory for the slots of a batch, used again. */
+  readonly #batches: Uint32Array<ArrayBuffer>[] = [];
 
   constructor(run: BatchFunction<T, U>, options: FunctionOptions<T>, name: string, groupOf?: GroupOf<T>) {
     this.#run = run;
@@ -111,26 +87,36 @@ export class FunctionBatcher<T, U> {
     this.#maxItemLength = options.maxItemLength ?? 0;
     this.#maxQueueRows = queue.maxQueueRows;
     this.#groupOf = groupOf;
-    const measured = queue.maxBatchTokens > 0 || this.#maxItemLength > 0 || options.lengthOf !== undefined;
+    const measured =
+      queue.maxBatchTokens > 0 ||
+      this.#maxItemLength > 0 ||
+      options.lengthOf !== undefined ||
+      options.priorityStrategy === 'length';
     this.#lengthOf = measured ? (options.lengthOf ?? defaultLength) : undefined;
+    this.#entering = new EnteringCalls(this.#owners, measured, groupOf !== undefined);
   }
 
   // --- Calls --------------------------------------------------------------------------------------------------------
 
   acall(input: T | readonly T[], options?: CallOptions): Promise<U | U[]> {
-    return new Promise((resolve, reject) => {
+    const promise = deferred<U | U[]>();
+    const { resolve, reject } = latest;
+    try {
       if (options !== undefined) {
         checkCallOptions(options);
         if (options.signal?.aborted === true) throw options.signal.reason;
       }
       if (Array.isArray(input) && input.length === 0) {
-        resolve([]);
-        return;
+        (resolve as (value: U[]) => void)([]);
+        return promise;
       }
       const call = this.#enter(input, options, resolve, reject);
       if (options !== undefined) this.#watch(call, options);
       this.#schedule();
-    });
+    } catch (error) {
+      reject(error);
+    }
+    return promise;
   }
 
   /** Runs on this thread: the call's items together with what waits. */
@@ -147,7 +133,7 @@ export class FunctionBatcher<T, U> {
     const call = this.#enter(
       input,
       options,
-      (value) => (outcome = { value }),
+      (value: U | U[]) => (outcome = { value }),
       (error) => (outcome = { error }),
     );
     this.#handOver();
@@ -175,59 +161,56 @@ export class FunctionBatcher<T, U> {
   #enter(
     input: T | readonly T[],
     options: CallOptions | undefined,
-    resolve: (value: U | U[]) => void,
+    resolve: (value: never) => void,
     reject: (error: unknown) => void,
-  ): ItemCall<U> {
-    const many = Array.isArray(input);
-    const items = many ? (input as readonly T[]) : undefined;
-    const count = items === undefined ? 1 : items.length;
-    // The only user code on the way in, while nothing of the call is here yet: it may throw, or call in again.
-    const lengths = this.#lengthOf === undefined ? undefined : this.#measure(items ?? [input as T], this.#lengthOf);
-    if (this.#closing) throw new BatchedError('BATCHED_CLOSED', `${this.#name} is closed`);
-    const deadlineMs = options?.deadlineMs ?? -1;
-    const call: ItemCall<U> = {
-      slots: [],
-      results: many ? new Array<U>(count) : undefined,
-      priority: options?.priority ?? 0,
-      deadlineMs: Math.min(deadlineMs, longestTimerMs),
-      due: deadlineMs < 0 ? 0 : performance.now() + deadlineMs,
-      resolve,
-      reject,
-      left: count,
-      handed: false,
-      settled: false,
-      release: undefined,
-    };
-    for (let i = 0; i < count; i++) {
-      const slot = this.#free.pop() ?? this.#items.length;
-      this.#items[slot] = items === undefined ? (input as T) : items[i];
-      this.#owners[slot] = call;
-      this.#places[slot] = i;
-      if (lengths !== undefined) this.#itemLengths[slot] = lengths[i]!;
-      call.slots.push(slot);
+  ): ItemCall<T, U> {
+    // lengthOf is the only user code on the way in, while nothing of the call is here yet: it may throw, or call in.
+    if (!Array.isArray(input)) {
+      const length = this.#lengthOf === undefined ? 1 : this.#measure(input as T, this.#lengthOf);
+      if (this.#closing) throw this.#closedError();
+      const slot = this.#free.pop() ?? this.#owners.length;
+      const call = new ItemCall<T, U>(input, slot, undefined, requestOf(options), resolve, reject);
+      this.#addRow(call, slot, 0, length);
+      if (options !== undefined || this.#groupOf !== undefined || !this.#entering.onlySingles) {
+        this.#entering.addCall(call);
+      }
+      return call;
     }
-    this.#entering.push(call);
+    const items = input.slice() as T[];
+    const lengthOf = this.#lengthOf;
+    const lengths = lengthOf === undefined ? [] : items.map((item) => this.#measure(item, lengthOf));
+    if (this.#closing) throw this.#closedError();
+    const slots: number[] = [];
+    const call = new ItemCall<T, U>(items, slots, new Array<U>(items.length), requestOf(options), resolve, reject);
+    for (let place = 0; place < items.length; place++) {
+      const slot = this.#free.pop() ?? this.#owners.length;
+      slots.push(slot);
+      this.#addRow(call, slot, place, lengths[place] ?? 1);
+    }
+    this.#entering.addCall(call);
     return call;
   }
 
-  #measure(items: readonly T[], lengthOf: (item: T) => number): number[] {
-    const lengths = new Array<number>(items.length);
-    for (let i = 0; i < items.length; i++) {
-      const length: unknown = lengthOf(items[i]!);
-      if (typeof length !== 'number' || !(length >= 0 && length < 2 ** 32)) {
-        throw invalidInput(`${this.#name}: lengthOf must give a number of at least 0, it gave ${describe(length)}`);
-      }
-      if (this.#maxItemLength > 0 && length > this.#maxItemLength) {
-        throw invalidInput(
-          `${this.#name}: an item of length ${length} is longer than maxItemLength ${this.#maxItemLength}`,
-        );
-      }
-      lengths[i] = length;
-    }
-    return lengths;
+  #addRow(call: ItemCall<T, U>, slot: number, place: number, length: number): void {
+    this.#owners[slot] = call;
+    this.#places[slot] = place;
+    this.#entering.addRow(slot, length, this.#groupOf === undefined ? 0 : this.#groupOf(call.itemAt(place)));
   }
 
-  #watch(call: ItemCall<U>, { signal }: CallOptions): void {
+  #measure(item: T, lengthOf: (item: T) => number): number {
+    const length: unknown = lengthOf(item);
+    if (typeof length !== 'number' || !(length >= 0 && length < 2 ** 32)) {
+      throw invalidInput(`${this.#name}: lengthOf must give a number of at least 0, it gave ${describe(length)}`);
+    }
+    if (this.#maxItemLength > 0 && length > this.#maxItemLength) {
+      throw invalidInput(
+        `${this.#name}: an item of length ${length} is longer than maxItemLength ${this.#maxItemLength}`,
+      );
+    }
+    return length;
+  }
+
+  #watch(call: ItemCall<T, U>, { signal }: CallOptions): void {
     let unwatch: (() => void) | undefined;
     if (signal !== undefined) {
       const aborted = (): void => this.#settle(call, NativeCode.cancelled, signal.reason);
@@ -237,33 +220,12 @@ export class FunctionBatcher<T, U> {
       }
       unwatch = onAbort(signal, aborted);
     }
-    if (call.due > 0) {
-      this.#timed.add(call);
-      if (call.due < this.#firstDue) this.#awaitDeadline(call.due);
-    }
+    const due = call.request?.due ?? Infinity;
+    if (due < Infinity) this.#deadlines.watch(call, due);
     call.release = () => {
       unwatch?.();
-      if (this.#timed.delete(call) && this.#timed.size === 0) this.#awaitDeadline(Infinity);
+      this.#deadlines.forget(call);
     };
-  }
-
-  #awaitDeadline(due: number): void {
-    clearTimeout(this.#deadlineTimer);
-    this.#firstDue = due;
-    if (due === Infinity) return;
-    const wait = Math.min(Math.ceil(due - performance.now()), longestTimerMs);
-    this.#deadlineTimer = setTimeout(() => this.#expire(), wait);
-  }
-
-  /** Rejects what is past its deadline; asked before each batch too, since a long one keeps timers from firing. */
-  #expire(): void {
-    const now = performance.now();
-    let next = Infinity;
-    for (const call of this.#timed) {
-      if (call.due > now) next = Math.min(next, call.due);
-      else this.#settle(call, NativeCode.deadline, new BatchedError('BATCHED_DEADLINE', "the call's deadline passed"));
-    }
-    this.#awaitDeadline(next);
   }
 
   // --- The queue ----------------------------------------------------------------------------------------------------
@@ -283,45 +245,20 @@ export class FunctionBatcher<T, U> {
     this.#pump();
   };
 
-  /** Gives the tick's calls to the native queue, in one call. */
   #handOver(): void {
-    const calls = this.#entering;
-    if (calls.length === 0) return;
-    this.#entering = [];
-    let rows = 0;
-    for (const call of calls) rows += call.slots.length;
-    if (this.#slots.length < rows) this.#slots = new Uint32Array(2 * rows);
-    if (this.#lengthOf !== undefined && this.#lengths.length < rows) this.#lengths = new Uint32Array(2 * rows);
-    if (this.#groupOf !== undefined && this.#groups.length < rows) this.#groups = new Uint32Array(2 * rows);
-    if (this.#calls.length < 3 * calls.length) this.#calls = new Float64Array(6 * calls.length);
-    let at = 0;
-    let count = 0;
-    for (const call of calls) {
-      if (call.settled) continue; // aborted within the tick
-      call.handed = true;
-      this.#calls[3 * count] = call.slots.length;
-      this.#calls[3 * count + 1] = call.priority;
-      this.#calls[3 * count + 2] = call.deadlineMs;
-      calls[count++] = call;
-      for (const slot of call.slots) {
-        if (this.#lengthOf !== undefined) this.#lengths[at] = this.#itemLengths[slot]!;
-        if (this.#groupOf !== undefined) this.#groups[at] = this.#groupOf(this.#items[slot] as T);
-        this.#slots[at++] = slot;
-      }
-    }
-    const refused = this.#queue.admit(this.#slots, this.#lengths, this.#groups, this.#calls, count);
-    for (let i = 0; refused > 0 && i < count; i++) {
-      if (this.#calls[3 * i]! >= 0) continue;
-      const message = `${this.#name}: the queue has no room for ${calls[i]!.slots.length} more rows (maxQueueRows ${this.#maxQueueRows})`;
-      this.#settle(calls[i]!, NativeCode.ok, new BatchedError('BATCHED_QUEUE_FULL', message), false);
-    }
+    for (const call of this.#entering.handOver(this.#queue)) this.#refuse(call);
+  }
+
+  #refuse(call: ItemCall<T, U>): void {
+    const message = `${this.#name}: the queue has no room for ${call.rows} more rows (maxQueueRows ${this.#maxQueueRows})`;
+    this.#settle(call, NativeCode.ok, new BatchedError('BATCHED_QUEUE_FULL', message), false);
   }
 
   /** Starts batches while there is something to run and room to run it. */
   #pump(): void {
     while (!this.#yielding && this.#running < this.#concurrency) {
       const now = performance.now();
-      if (now >= this.#firstDue) this.#expire();
+      this.#deadlines.expire(now);
       if (this.#turnStart < 0) {
         this.#turnStart = now;
         setImmediate(this.#nextTurn);
@@ -345,7 +282,7 @@ export class FunctionBatcher<T, U> {
   };
 
   /** The next batch's slots; undefined when there is none now. `force`: does not wait for a fuller one. */
-  #takeBatch(force: boolean): Uint32Array | undefined {
+  #takeBatch(force: boolean): Uint32Array<ArrayBuffer> | undefined {
     const room = this.#batchSize <= commonBatchSize ? this.#batchSize : Math.min(this.#batchSize, this.#queue.size);
     let buffer = this.#batches.pop();
     if (buffer === undefined || buffer.length < room) buffer = new Uint32Array(room);
@@ -373,14 +310,17 @@ export class FunctionBatcher<T, U> {
 
   // --- Batches ------------------------------------------------------------------------------------------------------
 
-  #itemsOf(batch: Uint32Array): T[] {
+  #itemsOf(batch: Uint32Array<ArrayBuffer>): T[] {
     const items = new Array<T>(batch.length);
-    for (let i = 0; i < batch.length; i++) items[i] = this.#items[batch[i]!] as T;
+    for (let i = 0; i < batch.length; i++) {
+      const slot = batch[i]!;
+      items[i] = this.#owners[slot]!.itemAt(this.#places[slot]!);
+    }
     return items;
   }
 
   /** Runs a batch and settles it; true: it turned out to be asynchronous and settles later. */
-  #runBatch(batch: Uint32Array): boolean {
+  #runBatch(batch: Uint32Array<ArrayBuffer>): boolean {
     const start = performance.now();
     let results: U[] | PromiseLike<U[]>;
     this.#running++;
@@ -400,7 +340,7 @@ export class FunctionBatcher<T, U> {
     return false;
   }
 
-  #await(batch: Uint32Array, results: PromiseLike<U[]>, start: number): void {
+  #await(batch: Uint32Array<ArrayBuffer>, results: PromiseLike<U[]>, start: number): void {
     // Of a thenable that is no promise, resolve() makes one that settles once whatever it does.
     Promise.resolve(results).then(
       (values) => {
@@ -416,64 +356,51 @@ export class FunctionBatcher<T, U> {
     );
   }
 
-  #succeed(batch: Uint32Array, results: U[], start: number): void {
+  #succeed(batch: Uint32Array<ArrayBuffer>, results: U[], start: number): void {
     if (!Array.isArray(results) || results.length !== batch.length) {
       const got = Array.isArray(results) ? `${results.length} results` : describe(results);
       const message = `${this.#name}: the batch function was given ${batch.length} items and returned ${got}`;
       this.#fail(batch, new BatchedError('BATCHED_OUTPUT_MISMATCH', message), start);
       return;
     }
-    this.#queue.finish(batch, batch.length, performance.now() - start);
-    let settled = 0;
+    const milliseconds = performance.now() - start;
+    let processed = 0;
     for (let i = 0; i < batch.length; i++) {
       const slot = batch[i]!;
       const call = this.#owners[slot]!;
-      const place = this.#places[slot]!;
-      this.#freeSlot(slot);
       if (call.settled) continue;
-      settled++;
-      if (call.results !== undefined) {
-        call.results[place] = results[i]!;
-        if (--call.left > 0) continue;
-      }
-      call.settled = true;
-      call.release?.();
-      call.resolve((call.results ?? results[i]) as never);
+      processed++;
+      call.take(this.#places[slot]!, results[i]!);
     }
-    this.#queue.count(NativeCode.ok, settled);
-    this.#giveBack(batch);
+    this.#finish(batch, milliseconds, processed);
   }
 
-  #fail(batch: Uint32Array, error: unknown, start: number): void {
-    this.#queue.finish(batch, batch.length, performance.now() - start);
-    const owners = new Set<ItemCall<U>>();
-    for (const slot of batch) {
-      owners.add(this.#owners[slot]!);
-      this.#freeSlot(slot);
-    }
-    for (const call of owners) {
-      if (!call.settled) this.#settle(call, NativeCode.backend, error);
-    }
-    this.#giveBack(batch);
+  #fail(batch: Uint32Array<ArrayBuffer>, error: unknown, start: number): void {
+    const owners = new Set<ItemCall<T, U>>();
+    for (const slot of batch) owners.add(this.#owners[slot]!);
+    this.#finish(batch, performance.now() - start, 0);
+    for (const call of owners) this.#settle(call, NativeCode.backend, error);
+  }
+
+  #finish(batch: Uint32Array<ArrayBuffer>, milliseconds: number, processed: number): void {
+    this.#queue.finish(batch, milliseconds, processed);
+    for (let i = 0; i < batch.length; i++) this.#freeSlot(batch[i]!);
+    this.#batches.push(new Uint32Array(batch.buffer));
   }
 
   #freeSlot(slot: number): void {
-    this.#items[slot] = undefined;
     this.#owners[slot] = undefined;
     this.#free.push(slot);
   }
 
-  #giveBack(batch: Uint32Array): void {
-    this.#batches.push(new Uint32Array(batch.buffer));
-  }
-
   /** Rejects a call; rows of it that still wait leave the queue, those that run are ignored when they are done. */
-  #settle(call: ItemCall<U>, code: number, error: unknown, admitted = true): void {
+  #settle(call: ItemCall<T, U>, code: number, error: unknown, admitted = true): void {
     if (call.settled) return;
     call.settled = true;
     call.release?.();
     const queued = call.handed && admitted;
-    for (const slot of call.slots) {
+    for (let place = 0; place < call.rows; place++) {
+      const slot = call.slotAt(place);
       if (this.#owners[slot] !== call) continue;
       if (!queued || this.#queue.remove(slot)) this.#freeSlot(slot);
     }
@@ -502,12 +429,9 @@ export class FunctionBatcher<T, U> {
     this.#closing = true;
     this.#handOver();
     if (!drain) {
-      const error = new BatchedError('BATCHED_CLOSED', `${this.#name} is closed`);
-      for (const call of new Set(this.#owners)) {
-        if (call !== undefined && call.slots.some((slot) => this.#owners[slot] === call && this.#waits(slot))) {
-          this.#settle(call, NativeCode.closed, error);
-        }
-      }
+      const waiting = new Set(this.#owners.filter((call, slot) => call !== undefined && this.#queue.queued(slot)));
+      const error = this.#closedError();
+      for (const call of waiting) this.#settle(call!, NativeCode.closed, error);
     }
     return new Promise((resolve) => {
       this.#closed.push(resolve);
@@ -515,14 +439,24 @@ export class FunctionBatcher<T, U> {
     });
   }
 
-  #waits(slot: number): boolean {
-    return this.#queue.queued(slot);
+  #closedError(): BatchedError {
+    return new BatchedError('BATCHED_CLOSED', `${this.#name} is closed`);
   }
 
   #checkClosed(): void {
-    if (!this.#closing || this.#running > 0 || this.#queue.size > 0 || this.#entering.length > 0) return;
+    if (!this.#closing || this.#running > 0 || this.#queue.size > 0 || !this.#entering.empty) return;
     for (const resolve of this.#closed.splice(0)) resolve();
   }
+}
+
+function requestOf(options: CallOptions | undefined): CallRequest | undefined {
+  if (options === undefined) return undefined;
+  const { priority = 0, deadlineMs = -1 } = options;
+  return {
+    priority,
+    deadlineMs: Math.min(deadlineMs, longestTimerMs),
+    due: deadlineMs < 0 ? Infinity : performance.now() + deadlineMs,
+  };
 }
 
 export function isPromise<V>(value: V | PromiseLike<V>): value is PromiseLike<V> {

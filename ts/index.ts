@@ -12,6 +12,7 @@ export const aio = {
 };
 
 export { dynamically };
+export { batchedOf, type BatchDecorator } from './decorators';
 export { BatchedError, type BatchedErrorCode } from './errors';
 export { loadLibrary, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
 export type { LibraryInfo } from './native';
@@ -25,14 +26,16 @@ export {
   type MemoryCacheOptions,
 } from './cache';
 export type { BatchedControls } from './callable';
-export type { AsyncBatched, Batched } from './dynamically';
+export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function_batcher';
 export type { FunctionOutput } from './function_features';
 export type {
   AsyncBatchedInference,
   AsyncBatchedModel,
+  AsyncInferenceDynamically,
   BatchedInference,
   BatchedModel,
+  InferenceDynamically,
   InferenceFunction,
   InferenceOptions,
   LoadOptions,

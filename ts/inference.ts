@@ -2,7 +2,8 @@
 import type { CacheOptions } from './cache';
 import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cached_inference';
 import { type BatchedControls, callable } from './callable';
-import { functionKinds, isAsyncFunction, nameOf } from './dynamically';
+import { type BatchDecorator, decorate, isDecoration } from './decorators';
+import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
 import { BatchedError } from './errors';
 import { FunctionBatcher, type FunctionOptions, isPromise } from './function_batcher';
 import {
@@ -115,7 +116,9 @@ function runFunction(fn: InferenceFunction, options: InferenceOptions) {
   };
 }
 
-function checkPadTokens(where: string, padTokens: Readonly<Record<string, unknown>>): void {
+function checkInferenceOptions(where: string, options: InferenceOptions): void {
+  checkOptions(where, options, inferenceKinds);
+  const padTokens: Readonly<Record<string, unknown>> = options.padTokens ?? {};
   for (const [name, value] of Object.entries(padTokens)) {
     if (typeof value !== 'number') {
       throw new TypeError(`${where}: option 'padTokens' must have numbers, got ${describe(value)} for '${name}'`);
@@ -133,11 +136,10 @@ function dress<O, Stats>(
 }
 
 function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOptions, asynchronous: boolean): unknown {
-  checkOptions(where, options, inferenceKinds);
-  const padTokens = options.padTokens ?? {};
-  checkPadTokens(where, padTokens);
+  checkFunction(where, fn);
+  checkInferenceOptions(where, options);
   const name = nameOf(fn);
-  const groups = new FeatureGroups(options.paddingSide ?? 'right', padTokens);
+  const groups = new FeatureGroups(options.paddingSide ?? 'right', options.padTokens ?? {});
   const batcher = new FunctionBatcher<FeatureRow, RunRow>(
     runFunction(fn, options),
     { ...options, cacheKey: undefined, lengthOf: options.lengthOf ?? rowLength },
@@ -181,52 +183,70 @@ function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: b
   return Object.defineProperty(dressed, 'model', { value: model, enumerable: true });
 }
 
-function dispatch(where: string, asynchronous: boolean) {
-  return (target: unknown, options: InferenceOptions | ModelBatchOptions = {}): unknown => {
-    if (target instanceof OnnxModel) return wrapModel(target, options as ModelBatchOptions, asynchronous);
-    if (typeof target === 'function') {
-      return wrapFunction(where, target as InferenceFunction, options as InferenceOptions, asynchronous);
+function entryPoint(where: string, asynchronous: boolean) {
+  const decorating = (args: unknown[], options: InferenceOptions): unknown => {
+    checkInferenceOptions(where, options);
+    return decorate(where, args, (fn) => wrapFunction(where, fn as InferenceFunction, options, asynchronous));
+  };
+  const wrap = (target: unknown, options: object): unknown =>
+    target instanceof OnnxModel
+      ? wrapModel(target, options, asynchronous)
+      : wrapFunction(where, target as InferenceFunction, options, asynchronous);
+  return (...args: unknown[]): unknown => {
+    if (isDecoration(args)) return decorating(args, {});
+    const [first, second = {}] = args;
+    if (first instanceof OnnxModel || typeof first === 'function') return wrap(first, second as object);
+    if (typeof first !== 'object' || first === null) {
+      throw new TypeError(`${where}: expected a function, an OnnxModel or options, got ${describe(first)}`);
     }
-    if (typeof target !== 'object' || target === null) {
-      throw new TypeError(`${where}: expected a function, an OnnxModel or options, got ${describe(target)}`);
-    }
-    checkOptions(where, target, { ...inferenceKinds, ...modelBatchKinds });
-    return (late: unknown) => {
-      if (typeof late !== 'function' && !(late instanceof OnnxModel)) {
-        throw new TypeError(`${where}: expected a function or an OnnxModel, got ${describe(late)}`);
-      }
-      return dispatch(where, asynchronous)(late, target);
+    checkOptions(where, first, { ...inferenceKinds, ...modelBatchKinds });
+    const options = { ...first };
+    return (...late: unknown[]) => {
+      if (isDecoration(late)) return decorating(late, options);
+      if (typeof late[0] === 'function' || late[0] instanceof OnnxModel) return wrap(late[0], options);
+      throw new TypeError(`${where}: expected a function or an OnnxModel, got ${describe(late[0])}`);
     };
   };
 }
 
-export interface InferenceDynamically {
+type FeaturesDecorator = BatchDecorator<[features: Record<string, Tensor>], FunctionOutput>;
+type AsyncFeaturesDecorator = BatchDecorator<[features: Record<string, Tensor>], PromiseLike<FunctionOutput>>;
+
+// The decorators come first: the last signature is the one that compilers quote when nothing fits.
+
+/** What {@link inferenceDynamically} can be called with, and be applied to as a decorator. */
+export type InferenceDynamically = FeaturesDecorator & {
   (
     options: InferenceOptions & { spreadKwargs: true },
-  ): <O extends FunctionOutput>(fn: SpreadFunction<O>) => BatchedInference<O>;
-  (options: InferenceOptions): <O extends FunctionOutput>(fn: InferenceFunction<O>) => BatchedInference<O>;
+  ): BatchDecorator<Tensor[], FunctionOutput> &
+    (<O extends FunctionOutput>(fn: SpreadFunction<O>) => BatchedInference<O>);
+  (
+    options: InferenceOptions,
+  ): FeaturesDecorator & (<O extends FunctionOutput>(fn: InferenceFunction<O>) => BatchedInference<O>);
   (model: OnnxModel, options?: ModelBatchOptions): BatchedModel;
   <O extends FunctionOutput>(
     fn: SpreadFunction<O>,
     options: InferenceOptions & { spreadKwargs: true },
   ): BatchedInference<O>;
-  // The last is the one that compilers quote when nothing fits.
   <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): BatchedInference<O>;
-}
+};
 
-export interface AsyncInferenceDynamically {
+/** The same for {@link inferenceDynamicallyAsync}; a method that it decorates must promise its tensors. */
+export type AsyncInferenceDynamically = AsyncFeaturesDecorator & {
   (
     options: InferenceOptions & { spreadKwargs: true },
-  ): <O extends FunctionOutput>(fn: SpreadFunction<O>) => AsyncBatchedInference<O>;
-  (options: InferenceOptions): <O extends FunctionOutput>(fn: InferenceFunction<O>) => AsyncBatchedInference<O>;
+  ): BatchDecorator<Tensor[], PromiseLike<FunctionOutput>> &
+    (<O extends FunctionOutput>(fn: SpreadFunction<O>) => AsyncBatchedInference<O>);
+  (
+    options: InferenceOptions,
+  ): AsyncFeaturesDecorator & (<O extends FunctionOutput>(fn: InferenceFunction<O>) => AsyncBatchedInference<O>);
   (model: OnnxModel, options?: ModelBatchOptions): AsyncBatchedModel;
   <O extends FunctionOutput>(
     fn: SpreadFunction<O>,
     options: InferenceOptions & { spreadKwargs: true },
   ): AsyncBatchedInference<O>;
-  // The last is the one that compilers quote when nothing fits.
   <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): AsyncBatchedInference<O>;
-}
+};
 
 /**
  * Batches calls over tensors. A model runs in the native engine, on its own threads; a function runs on the JavaScript
@@ -237,8 +257,8 @@ export interface AsyncInferenceDynamically {
  * const embed = inference.dynamically(model, { batchSize: 64 });
  * const { dims, data } = await embed.acall({ input_ids: [[101, 7592, 102]] });
  */
-export const inferenceDynamically = dispatch('inference.dynamically', false) as InferenceDynamically;
-export const inferenceDynamicallyAsync = dispatch('aio.inference.dynamically', true) as AsyncInferenceDynamically;
+export const inferenceDynamically = entryPoint('inference.dynamically', false) as InferenceDynamically;
+export const inferenceDynamicallyAsync = entryPoint('aio.inference.dynamically', true) as AsyncInferenceDynamically;
 
 /** Options of {@link load}: those of the model and those of its batches. */
 export type LoadOptions = ModelOptions & ModelBatchOptions;

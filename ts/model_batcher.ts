@@ -1,5 +1,6 @@
 /** Calls into a model: from features to slots and back to tensors. */
 import type { CacheOptions } from './cache';
+import { deferred, latest } from './deferred';
 import { fromNative, NativeCode } from './errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from './native';
@@ -14,6 +15,7 @@ import {
   queueOptions,
 } from './options';
 import type { OnnxModel } from './onnx_model';
+import { PackedCalls } from './packed_calls';
 import { decode, freeSlot, type OutputPlan, type PendingCall, takeSlot } from './slots';
 import { modelStats, type ModelStats } from './stats';
 import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
@@ -49,9 +51,11 @@ export class ModelBatcher {
   readonly plan: OutputPlan;
   readonly #engine: NativeEngine;
   readonly #encoder: FeatureEncoder;
+  readonly #packed: PackedCalls;
   readonly #numbers: Float64Array;
   readonly #lengthOf: ModelBatchOptions['lengthOf'];
   readonly #firstInput: string;
+  readonly #fixedBatch: number;
   #scheduled = false;
   #reading = false;
 
@@ -66,7 +70,9 @@ export class ModelBatcher {
     const { signature } = this.#engine;
     this.#numbers = this.#engine.numbers;
     this.#encoder = new FeatureEncoder(signature, this.#numbers);
+    this.#packed = new PackedCalls(this.#engine, this.#encoder);
     this.#lengthOf = options.lengthOf;
+    this.#fixedBatch = signature.fixedBatch;
     this.#firstInput = signature.inputs[0]?.name ?? '';
     this.plan = {
       names: signature.outputs.map(({ name }) => name),
@@ -75,32 +81,36 @@ export class ModelBatcher {
   }
 
   acall(features: Features, options?: ModelCallOptions): Promise<Output | Output[]> {
-    return new Promise((resolve, reject) => {
-      let flags = 0;
-      let signal: AbortSignal | undefined;
-      if (options !== undefined) {
-        checkCallOptions(options);
-        signal = options.signal;
-        if (signal?.aborted === true) throw signal.reason;
-        if (signal !== undefined) flags |= CallNumbers.cancellable;
-        if (options.stack === false) flags |= CallNumbers.unstacked;
-      }
-      const call = new ModelCall(this, resolve, reject, (flags & CallNumbers.unstacked) !== 0);
-      const slot = takeSlot(call);
-      let refusal: Refusal | undefined;
-      try {
-        refusal = this.#submit(slot, features, options, flags);
-      } catch (error) {
-        freeSlot(slot);
-        throw error;
-      }
-      if (refusal !== undefined) {
-        freeSlot(slot);
-        throw fromNative(refusal.code, refusal.message);
-      }
-      if (signal !== undefined) call.abortWith(signal, () => this.#engine.cancel(slot));
-      this.#schedule();
-    });
+    const promise = deferred<Output | Output[]>();
+    const call = new ModelCall(this, latest.resolve, latest.reject, options?.stack === false);
+    try {
+      if (options !== undefined) checkCallOptions(options);
+      this.#enter(call, features, options);
+    } catch (error) {
+      call.fail(error);
+    }
+    return promise;
+  }
+
+  #enter(call: ModelCall, features: Features, options: ModelCallOptions | undefined): void {
+    const signal = options?.signal;
+    if (signal?.aborted === true) throw signal.reason;
+    let flags = call.unstacked ? CallNumbers.unstacked : 0;
+    if (signal !== undefined) flags |= CallNumbers.cancellable;
+    const slot = takeSlot(call);
+    let refusal: Refusal | undefined;
+    try {
+      refusal = this.#submit(slot, features, options, flags);
+    } catch (error) {
+      freeSlot(slot);
+      throw error;
+    }
+    if (refusal !== undefined) {
+      freeSlot(slot);
+      throw fromNative(refusal.code, refusal.message);
+    }
+    if (signal !== undefined) call.abortWith(signal, () => this.#cancel(slot));
+    this.#schedule();
   }
 
   /** Blocks this thread, and only this thread. */
@@ -121,16 +131,16 @@ export class ModelBatcher {
     return output!;
   }
 
-  /** The hot path: a call of one row with one, two or three inputs allocates no argument list. */
   #submit(slot: number, features: Features, options: ModelCallOptions | undefined, flags: number): Refusal | undefined {
     this.#beginReading();
     try {
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
-      const { data } = this.#encoder;
-      if (lengths !== undefined) return this.#engine.submit(slot, ...data, lengths);
-      if (data.length === 1) return this.#engine.submit(slot, data[0]);
-      if (data.length === 3) return this.#engine.submit(slot, data[0], data[1], data[2]);
-      return this.#engine.submit(slot, ...data);
+      if (lengths === undefined && this.#packed.take(slot)) {
+        if (this.#packed.full) this.#packed.handOver(false);
+        return undefined;
+      }
+      this.#packed.handOver(true);
+      return this.#engine.submit(slot, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
     } finally {
       this.#reading = false;
     }
@@ -144,8 +154,8 @@ export class ModelBatcher {
     this.#beginReading();
     try {
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
-      const { data } = this.#encoder;
-      return this.#engine.runSync(0, ...data, ...(lengths === undefined ? [] : [lengths]));
+      this.#packed.handOver(true);
+      return this.#engine.runSync(0, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
     } finally {
       this.#reading = false;
     }
@@ -158,10 +168,10 @@ export class ModelBatcher {
   }
 
   #describe(features: Features, options: ModelCallOptions | undefined, flags: number): number {
-    const numbers = this.#numbers;
-    numbers[CallNumbers.deadline] = options?.deadlineMs ?? -1;
-    numbers[CallNumbers.priority] = options?.priority ?? 0;
-    numbers[CallNumbers.flags] = flags;
+    const { base } = this.#encoder;
+    this.#numbers[base + CallNumbers.deadline] = options?.deadlineMs ?? -1;
+    this.#numbers[base + CallNumbers.priority] = options?.priority ?? 0;
+    this.#numbers[base + CallNumbers.flags] = flags;
     return this.#encoder.encode(features);
   }
 
@@ -190,11 +200,18 @@ export class ModelBatcher {
 
   readonly #flush = (): void => {
     this.#scheduled = false;
+    this.#packed.handOver(false);
     this.#engine.flush();
   };
 
+  #cancel(slot: number): void {
+    this.#packed.handOver(false);
+    this.#engine.cancel(slot);
+  }
+
   get stats(): ModelStats {
-    return modelStats(this.#engine.stats());
+    this.#packed.handOver(false);
+    return modelStats(this.#engine.stats(), this.#fixedBatch);
   }
 
   clearStats(): void {
@@ -209,6 +226,7 @@ export class ModelBatcher {
   async close(options: { drain?: boolean } = {}): Promise<void> {
     checkOptions('close', options, { drain: 'boolean' });
     const { drain = true } = options;
+    this.#packed.handOver(false);
     // A second close that does not drain cuts the first one's draining short.
     return new Promise((resolve, reject) => {
       this.#engine.close(drain, takeSlot({ plan: this.plan, succeed: () => resolve(), fail: reject }));
@@ -217,42 +235,33 @@ export class ModelBatcher {
 }
 
 class ModelCall implements PendingCall {
-  readonly #owner: ModelBatcher; // keeps the engine alive while calls are pending
-  readonly #resolve: (output: Output | Output[]) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #unstacked: boolean;
-  #release: (() => void) | undefined;
+  #release: (() => void) | undefined = undefined;
 
   constructor(
-    owner: ModelBatcher,
-    resolve: (output: Output | Output[]) => void,
-    reject: (error: unknown) => void,
-    unstacked: boolean,
-  ) {
-    this.#owner = owner;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#unstacked = unstacked;
-  }
+    readonly owner: ModelBatcher, // keeps the engine alive while calls are pending
+    readonly resolve: (output: never) => void,
+    readonly reject: (error: unknown) => void,
+    readonly unstacked: boolean,
+  ) {}
 
   get plan(): OutputPlan {
-    return this.#owner.plan;
+    return this.owner.plan;
   }
 
   succeed(parts: Tensor[]): void {
-    this.#resolve(outputOf(this.#owner.plan, parts, this.#unstacked));
+    this.resolve(outputOf(this.owner.plan, parts, this.unstacked) as never);
     this.#release?.();
   }
 
   fail(error: unknown): void {
-    this.#reject(error);
+    this.reject(error);
     this.#release?.();
   }
 
   /** The slot stays taken until native code has let go of the call; its result is then ignored. */
   abortWith(signal: AbortSignal, cancel: () => void): void {
     const aborted = (): void => {
-      this.#reject(signal.reason);
+      this.reject(signal.reason);
       cancel();
     };
     this.#release = onAbort(signal, aborted);

@@ -90,7 +90,9 @@ export const CallNumbers = {
   deadline: 1,
   priority: 2,
   flags: 3,
-  header: 4,
+  slot: 4,
+  offset: 5,
+  header: 6,
   form: 0,
   type: 1,
   rank: 2,
@@ -106,10 +108,14 @@ export const CallNumbers = {
 
 export interface NativeEngine {
   readonly signature: NativeSignature;
-  /** Where a call is described before submit() or runSync(). */
+  /** Where a call is described before submit() or runSync(), and as many as it has room for before submitPacked(). */
   readonly numbers: Float64Array;
+  /** Where the elements of packed calls are. */
+  readonly arena: ArrayBuffer;
   /** Takes the call into this tick; the rest is one argument per input and, optionally, the rows' lengths. */
   submit(slot: number, ...data: unknown[]): Refusal | undefined;
+  /** Takes the first `count` calls described in `numbers`; refused ones go to the receiver at once. */
+  submitPacked(count: number): void;
   /** Hands the calls of this tick over. Refused ones go to the receiver at once. */
   flush(): void;
   /** Blocks this thread until the call has settled; gives what a receiver would get. */
@@ -133,6 +139,7 @@ export interface NativeEngineOptions {
   /** Negative: an idle lane runs at once. */
   timeoutMs: number;
   smallBatchThreshold: number;
+  priorityStrategy: number;
   maxQueueRows: number;
   maxQueueBytes: number;
   /** 0: no bound. */
@@ -158,6 +165,7 @@ export interface NativeFunctionQueueOptions {
   maxBatchTokens: number;
   timeoutMs: number;
   smallBatchThreshold: number;
+  priorityStrategy: number;
   maxQueueRows: number;
 }
 
@@ -168,9 +176,12 @@ export interface NativeFunctionQueue {
    * refused one has its rows made negative. Gives the number of refused calls.
    */
   admit(slots: Uint32Array, lengths: Uint32Array, groups: Uint32Array, calls: Float64Array, count: number): number;
+  /** Admits calls of one row each, without priority or deadline: how many found room; the later ones are refused. */
+  admitSingles(slots: Uint32Array, lengths: Uint32Array, count: number): number;
   /** > 0: slots written to `batch`; 0: nothing to do; < 0: ask again in that many milliseconds. */
   next(batch: Uint32Array, force: boolean): number;
-  finish(batch: Uint32Array, rows: number, milliseconds: number): void;
+  /** The batch's rows have been run; `processed` of them were settled with a result. */
+  finish(batch: Uint32Array, milliseconds: number, processed: number): void;
   /** Whether the row was still waiting. */
   remove(slot: number): boolean;
   queued(slot: number): boolean;

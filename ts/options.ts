@@ -4,6 +4,12 @@ import { describe } from './tensor';
 /** Which side of a short row the padding goes to; `'none'`: only rows of equal shape share a batch. */
 export type PaddingSide = 'right' | 'left' | 'none';
 
+/** By what calls are ordered. */
+export type PriorityStrategy = 'none' | 'length' | 'priority';
+
+/** By number, as native code has them: the order of `PriorityStrategy` in native/engine/batch_policy.h. */
+const priorityStrategies: readonly PriorityStrategy[] = ['priority', 'length', 'none'];
+
 /** What every batched callable takes. */
 export interface BatchOptions {
   /** Most rows in a batch. Default 32. */
@@ -15,6 +21,11 @@ export interface BatchOptions {
   timeoutMs?: number;
   /** Calls of at most this many rows go before larger ones, within bounds. Default 8. */
   smallBatchThreshold?: number;
+  /**
+   * What goes first, within bounds. `'priority'` (the default): calls of a lower `priority`, and all others in order of
+   * arrival. `'length'`: shorter calls. `'none'`: order of arrival, whatever `priority` a call gives.
+   */
+  priorityStrategy?: PriorityStrategy;
   /** Most padded length of a batch: rows times the longest row. Unset: no bound. */
   maxBatchLength?: number;
   /** The same as `maxBatchLength`, under the name that models use. */
@@ -97,6 +108,7 @@ export const batchKinds: Record<string, Kind> = {
   batchSize: 'count',
   timeoutMs: 'ms',
   smallBatchThreshold: 'number',
+  priorityStrategy: priorityStrategies,
   maxBatchLength: 'count',
   maxBatchTokens: 'count',
   maxQueueRows: 'count',
@@ -153,6 +165,7 @@ export function queueOptions(options: BatchOptions): {
   maxBatchTokens: number;
   timeoutMs: number;
   smallBatchThreshold: number;
+  priorityStrategy: number;
   maxQueueRows: number;
 } {
   const tokens = options.maxBatchTokens ?? options.maxBatchLength ?? 0;
@@ -161,6 +174,7 @@ export function queueOptions(options: BatchOptions): {
     maxBatchTokens: tokens,
     timeoutMs: Math.min(options.timeoutMs ?? -1, most),
     smallBatchThreshold: Math.min(Math.max(0, options.smallBatchThreshold ?? 8), most),
+    priorityStrategy: priorityStrategies.indexOf(options.priorityStrategy ?? 'priority'),
     maxQueueRows: options.maxQueueRows ?? 32768,
   };
 }

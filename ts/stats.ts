@@ -69,6 +69,8 @@ export interface ModelStats extends BatchStats {
   /** Threads that one lane computes with, and those of a batch that has the machine for itself. */
   laneThreads: number;
   wideThreads: number;
+  /** Rows of every run where the model fixes them, else 0. With 1 nothing is batched: rows run one by one. */
+  fixedBatch: number;
   /** What a batch costs, as learned, in microseconds: tokens * perToken + rows * perRow + perBatch. */
   cost: { perToken: number; perRow: number; perBatch: number };
 }
@@ -103,7 +105,7 @@ export function batchStats(counters: NativeCounters, lanes: LaneStats[]): BatchS
   };
 }
 
-export function modelStats(stats: NativeEngineStats): ModelStats {
+export function modelStats(stats: NativeEngineStats, fixedBatch: number): ModelStats {
   const { perToken, perRow, perBatch } = stats.cost;
   return {
     ...batchStats(stats, stats.lanes),
@@ -111,6 +113,7 @@ export function modelStats(stats: NativeEngineStats): ModelStats {
     heldBytes: stats.heldBytes,
     laneThreads: stats.laneThreads,
     wideThreads: stats.wideThreads,
+    fixedBatch,
     cost: { perToken: perToken / 1e3, perRow: perRow / 1e3, perBatch: perBatch / 1e3 },
   };
 }

@@ -99,6 +99,15 @@ export function typeNumber(type: string): number | undefined {
   return numberOfType.get(type);
 }
 
+const lengthGetter = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!;
+// eslint-disable-next-line @typescript-eslint/unbound-method -- `call` binds it anew each time
+const readLength = Function.prototype.call.bind(lengthGetter.get!) as (array: TypedArray) => number;
+
+/** A typed array's length, whatever its `length` says. */
+export function trueLength(array: TypedArray): number {
+  return readLength(array);
+}
+
 /** The name of a view's class, also of one from another realm. */
 function arrayName(array: ArrayBufferView): string {
   return (array as unknown as { [Symbol.toStringTag]: string })[Symbol.toStringTag];

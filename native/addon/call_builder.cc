@@ -82,14 +82,17 @@ struct CallBuilder::Feature {
 // The reading of one call.
 class CallBuilder::Reading {
  public:
-  Reading(CallBuilder& builder, std::span<const napi_value> values, Napi::Env env, Call* call)
+  // `packed`: where the elements are, or empty when they are in `values`.
+  Reading(CallBuilder& builder, std::span<const double> numbers, std::span<const napi_value> values,
+          std::span<const std::byte> packed, Napi::Env env, Call* call)
       : signature_(builder.signature_),
-        numbers_(builder.numbers_),
+        numbers_(numbers),
         values_(values),
+        packed_(packed),
         env_(env),
         call_(*call),
         max_bytes_(builder.max_bytes_),
-        rows_(static_cast<std::size_t>(builder.numbers_[CallNumbers::kRows])),
+        rows_(static_cast<std::size_t>(numbers[CallNumbers::kRows])),
         features_(builder.features_) {}
 
   Status build(const Clock& clock) {
@@ -99,9 +102,9 @@ class CallBuilder::Reading {
       Status status = measure(i);
       if (!status.ok()) return status;
     }
-    call_.rows.resize(rows_);
+    call_.rows.reset(rows_);
     for (CallRow& row : call_.rows) row.length = 0;
-    call_.inputs.resize(rows_ * inputs);
+    call_.inputs.reset(rows_ * inputs);
     for (std::size_t i = 0; i < inputs; ++i) {
       Status status = set_dims(i);
       if (!status.ok()) return status;
@@ -159,7 +162,7 @@ class CallBuilder::Reading {
   Status read_dense(std::size_t i) {
     const TensorSpec& spec = signature_.inputs[i];
     Feature& feature = features_[i];
-    if (!read_typed_array(env_, values_[i], &feature.bytes))
+    if (packed_.empty() && !read_typed_array(env_, values_[i], &feature.bytes))
       return invalid(spec, "its data is not a typed array");
     std::size_t elements = 0;
     const std::size_t size = element_size(feature.dtype);
@@ -168,12 +171,26 @@ class CallBuilder::Reading {
     }
     if (elements == 0)
       return invalid(spec, "dims " + to_string(feature.dims.span()) + " hold no elements: it is empty");
+    if (!packed_.empty()) feature.bytes = unpack(feature.dtype, elements * size);
     if (element_size(feature.bytes.dtype) != size || feature.bytes.bytes != elements * size) {
       return invalid(spec, "dims " + to_string(feature.dims.span()) + " of " + dtype_name(feature.dtype) +
                                " want " + std::to_string(elements * size) + " bytes, but its data has " +
                                std::to_string(feature.bytes.bytes));
     }
     return Status::okay();
+  }
+
+  // The next elements of a packed call: as many bytes as it has, at most.
+  Bytes unpack(DType dtype, std::size_t bytes) {
+    const std::size_t there = std::min(bytes, packed_.size());
+    const std::span<const std::byte> part = packed_.first(there);
+    packed_ = packed_.subspan(std::min(aligned(there), packed_.size()));
+    return {part.data(), part.size(), dtype};
+  }
+
+  static std::size_t aligned(std::size_t bytes) {
+    constexpr std::size_t kAlign = 8;
+    return (bytes + kAlign - 1) / kAlign * kAlign;
   }
 
   // Sets the dims of every row.
@@ -273,9 +290,8 @@ class CallBuilder::Reading {
                                        " bytes, more than fit into the engine at all (maxQueueBytes " +
                                        std::to_string(max_bytes_) + ")"};
     }
-    call_.reserve(bytes);
     call_.bytes = bytes + sizeof(Call) + rows_ * (sizeof(CallRow) + features_.size() * sizeof(RowInput));
-    std::byte* at = call_.slab.get();
+    std::byte* at = call_.slab(bytes);
     for (std::size_t r = 0; r < rows_; ++r) {
       for (std::size_t i = 0; i < features_.size(); ++i) {
         row_input(r, i).data = at;
@@ -286,10 +302,7 @@ class CallBuilder::Reading {
   }
 
   std::size_t part_bytes(std::size_t row, std::size_t input) {
-    constexpr std::size_t kAlign = 8;
-    const std::size_t bytes =
-        row_input(row, input).dims.elements() * element_size(signature_.inputs[input].dtype);
-    return (bytes + kAlign - 1) / kAlign * kAlign;
+    return aligned(row_input(row, input).dims.elements() * element_size(signature_.inputs[input].dtype));
   }
 
   std::byte* slab_of(std::size_t row, std::size_t input) {
@@ -424,6 +437,7 @@ class CallBuilder::Reading {
   const Signature& signature_;
   const std::span<const double> numbers_;
   const std::span<const napi_value> values_;
+  std::span<const std::byte> packed_;  // what is left of it
   const Napi::Env env_;
   Call& call_;
   const std::uint64_t max_bytes_;
@@ -438,12 +452,23 @@ CallBuilder::CallBuilder(const Signature& signature, std::span<const double> num
 
 CallBuilder::~CallBuilder() = default;
 
-Status CallBuilder::build(std::span<const napi_value> values, Napi::Env env, const Clock& clock, Call* call) {
+Status CallBuilder::read(Reading reading, const Clock& clock) {
   try {
-    return Reading(*this, values, env, call).build(clock);
+    return reading.build(clock);
   } catch (const std::bad_alloc&) {
     return {Code::kOutOfMemory, "there is no memory for a copy of the call's inputs"};
   }
+}
+
+Status CallBuilder::build(std::span<const napi_value> values, Napi::Env env, const Clock& clock, Call* call) {
+  return read(Reading(*this, numbers_, values, {}, env, call), clock);
+}
+
+Status CallBuilder::build_packed(std::size_t index, std::span<const std::byte> arena, Napi::Env env,
+                                 const Clock& clock, Call* call) {
+  const auto numbers = numbers_.subspan(index * stride(signature_));
+  const auto offset = static_cast<std::size_t>(numbers[CallNumbers::kOffset]);
+  return read(Reading(*this, numbers, {}, arena.subspan(std::min(offset, arena.size())), env, call), clock);
 }
 
 }  // namespace batched

@@ -19,13 +19,15 @@
 namespace batched {
 
 // How TypeScript describes a call, in numbers: the header, then kNumbersPerInput for each input of the
-// signature. ts/native.ts has the same layout.
+// signature; packed calls follow each other. ts/native.ts has the same layout.
 struct CallNumbers {
   static constexpr std::size_t kRows = 0;      // of the call
   static constexpr std::size_t kDeadline = 1;  // milliseconds from now; negative: none
   static constexpr std::size_t kPriority = 2;
   static constexpr std::size_t kFlags = 3;
-  static constexpr std::size_t kHeader = 4;
+  static constexpr std::size_t kSlot = 4;    // packed calls: what JavaScript knows the call by,
+  static constexpr std::size_t kOffset = 5;  // and where its elements begin in the arena
+  static constexpr std::size_t kHeader = 6;
 
   static constexpr int kUnstacked = 1;
   static constexpr int kCancellable = 2;
@@ -51,14 +53,25 @@ class CallBuilder {
   CallBuilder(const Signature& signature, std::span<const double> numbers, std::uint64_t max_bytes);
   ~CallBuilder();
 
-  // Builds the call that `numbers` describes. `values` holds one argument per input, then optionally a
+  // Builds the first call that `numbers` describes. `values` holds one argument per input, then optionally a
   // Float64Array with the rows' lengths. The environment's own thread. Not reentrant, and reading rows
   // may run getters: the caller refuses a call that is made meanwhile.
   Status build(std::span<const napi_value> values, Napi::Env env, const Clock& clock, Call* call);
 
+  // Builds packed call number `index`, whose elements lie in `arena`, input by input, each aligned to 8
+  // bytes.
+  Status build_packed(std::size_t index, std::span<const std::byte> arena, Napi::Env env, const Clock& clock,
+                      Call* call);
+
+  // Numbers that describe one call.
+  static std::size_t stride(const Signature& signature) {
+    return CallNumbers::kHeader + signature.inputs.size() * CallNumbers::kNumbersPerInput;
+  }
+
  private:
   struct Feature;
   class Reading;
+  static Status read(Reading reading, const Clock& clock);
 
   const Signature& signature_;
   const std::span<const double> numbers_;

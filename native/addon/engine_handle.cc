@@ -16,10 +16,22 @@ namespace {
 // them while JavaScript still makes calls.
 constexpr std::size_t kMostPending = 256;
 
+// Packed calls that JavaScript may describe before they are taken, and bytes for their elements: both stay in
+// a core's own cache.
+constexpr std::size_t kMostPacked = 64;
+constexpr std::size_t kArenaBytes = 64 * 1024;
+
 struct NewEngine {
   std::shared_ptr<Engine> engine;
   ModelFacts facts;
 };
+
+void refuse(std::uint64_t id, const Status& status, Delivery* refused) {
+  CallResult& result = refused->results.emplace_back();
+  result.id = id;
+  result.code = status.code();
+  result.message = status.message();
+}
 
 // A thread that blocks until its one call has settled.
 class WaitingSink final : public CompletionSink {
@@ -51,6 +63,8 @@ Napi::Function EngineHandle::define(Napi::Env env) {
                      {
                          InstanceAccessor<&EngineHandle::signature>("signature"),
                          InstanceAccessor<&EngineHandle::numbers>("numbers"),
+                         InstanceAccessor<&EngineHandle::arena>("arena"),
+                         InstanceMethod<&EngineHandle::submit_packed>("submitPacked"),
                          InstanceMethod<&EngineHandle::flush>("flush"),
                          InstanceMethod<&EngineHandle::run_sync>("runSync"),
                          InstanceMethod<&EngineHandle::cancel>("cancel"),
@@ -76,11 +90,13 @@ EngineHandle::EngineHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<En
   end_key_ = environment_->next_key();
   environment_->on_end(end_key_, [this] { end(); });
 
-  const std::size_t count =
-      CallNumbers::kHeader + engine_->signature().inputs.size() * CallNumbers::kNumbersPerInput;
+  const std::size_t count = kMostPacked * CallBuilder::stride(engine_->signature());
   auto numbers = Napi::Float64Array::New(info.Env(), count);
   number_view_ = {numbers.Data(), count};
   numbers_ = Napi::Persistent(numbers);
+  auto arena = Napi::ArrayBuffer::New(info.Env(), kArenaBytes);
+  arena_view_ = {static_cast<const std::byte*>(arena.Data()), kArenaBytes};
+  arena_ = Napi::Persistent(arena);
   builder_ =
       std::make_unique<CallBuilder>(engine_->signature(), number_view_, engine_->options().bounds.max_bytes);
 
@@ -111,6 +127,8 @@ Napi::Value EngineHandle::signature(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EngineHandle::numbers(const Napi::CallbackInfo& /*info*/) { return numbers_.Value(); }
+
+Napi::Value EngineHandle::arena(const Napi::CallbackInfo& /*info*/) { return arena_.Value(); }
 
 Status EngineHandle::build(Napi::Env env, std::span<const napi_value> data, Call* call) {
   // TypeScript sees to it; here it would be memory that is written while it is read.
@@ -163,12 +181,37 @@ napi_value EngineHandle::submit(Napi::Env env, std::span<const napi_value> argum
   if (arguments.empty() || napi_get_value_int64(env, arguments[0], &slot) != napi_ok) return nullptr;
   std::unique_ptr<Call> call = new_call();
   call->id = static_cast<std::uint64_t>(slot);
-  call->sink = environment_;
+  if (call->sink != environment_) call->sink = environment_;
   const Status status = build(env, arguments.subspan(1), call.get());
   if (!status.ok()) return status_object(env, status);
   pending_.push_back(std::move(call));
   if (pending_.size() >= kMostPending) flush_pending(env);
   return nullptr;
+}
+
+// submitPacked(count): takes the calls that JavaScript has described and packed. Refused ones are settled at
+// once.
+void EngineHandle::submit_packed(const Napi::CallbackInfo& info) {
+  const auto count = std::min<std::size_t>(info[0].As<Napi::Number>().Uint32Value(), kMostPacked);
+  const std::size_t stride = CallBuilder::stride(engine_->signature());
+  Delivery refused;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::unique_ptr<Call> call = new_call();
+    call->id = static_cast<std::uint64_t>(number_view_[i * stride + CallNumbers::kSlot]);
+    if (call->sink != environment_) call->sink = environment_;
+    Status status = builder_->build_packed(i, arena_view_, info.Env(), engine_->clock(), call.get());
+    if (status.ok()) status = engine_->prepare(call.get());
+    if (status.ok()) {
+      pending_.push_back(std::move(call));
+    } else {
+      refuse(call->id, status, &refused);
+    }
+  }
+  if (!refused.results.empty()) {
+    environment_->add_pending(refused.results.size());
+    environment_->receive(info.Env(), std::move(refused));
+  }
+  if (pending_.size() >= kMostPending) flush_pending(info.Env());
 }
 
 void EngineHandle::flush(const Napi::CallbackInfo& info) { flush_pending(info.Env()); }
@@ -180,12 +223,7 @@ void EngineHandle::flush_pending(Napi::Env env) {
   engine_->submit(pending_, statuses_);
   Delivery refused;
   for (std::size_t i = 0; i < pending_.size(); ++i) {
-    if (statuses_[i].ok()) continue;
-    CallResult result;
-    result.id = pending_[i]->id;
-    result.code = statuses_[i].code();
-    result.message = statuses_[i].message();
-    refused.results.push_back(std::move(result));
+    if (!statuses_[i].ok()) refuse(pending_[i]->id, statuses_[i], &refused);
   }
   pending_.clear();
   if (!refused.results.empty()) environment_->receive(env, std::move(refused));
@@ -207,10 +245,7 @@ Napi::Value EngineHandle::run_sync(const Napi::CallbackInfo& info) {
   if (status.ok()) {
     delivery = sink->wait();
   } else {
-    CallResult result;
-    result.code = status.code();
-    result.message = status.message();
-    delivery.results.push_back(std::move(result));
+    refuse(0, status, &delivery);
   }
   Napi::Value numbers;
   Napi::Value messages;

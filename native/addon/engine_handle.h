@@ -35,7 +35,9 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
   // See the class of the same name in ts/native.ts for what each takes and gives.
   Napi::Value signature(const Napi::CallbackInfo& info);
   Napi::Value numbers(const Napi::CallbackInfo& info);
+  Napi::Value arena(const Napi::CallbackInfo& info);
   napi_value submit(Napi::Env env, std::span<const napi_value> arguments);
+  void submit_packed(const Napi::CallbackInfo& info);
   void flush(const Napi::CallbackInfo& info);
   Napi::Value run_sync(const Napi::CallbackInfo& info);
   Napi::Value cancel(const Napi::CallbackInfo& info);
@@ -43,6 +45,7 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
   Napi::Value stats(const Napi::CallbackInfo& info);
   void clear_stats(const Napi::CallbackInfo& info);
 
+  std::unique_ptr<Call> new_call();
   // The call that the arguments after the first describe.
   Status build(Napi::Env env, std::span<const napi_value> data, Call* call);
   static napi_value submit_callback(napi_env env, napi_callback_info info);
@@ -53,10 +56,12 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
   ModelFacts facts_;
   std::shared_ptr<Environment> environment_;
   std::uint64_t end_key_ = 0;
+  // Shared with JavaScript, which describes calls in there and packs their elements.
   Napi::Reference<Napi::Float64Array> numbers_;
+  Napi::Reference<Napi::ArrayBuffer> arena_;
+  std::span<const std::byte> arena_view_;
   std::span<const double> number_view_;
   bool building_ = false;
-  std::unique_ptr<Call> new_call();
 
   std::unique_ptr<CallBuilder> builder_;
   std::vector<std::unique_ptr<Call>> spare_;

@@ -29,6 +29,7 @@ PolicyOptions policy_options(Napi::Object options) {
   const double timeout = number("timeoutMs");
   policy.timeout = timeout < 0 ? -1 : static_cast<Nanos>(timeout * static_cast<double>(kMillisecond));
   policy.small_batch_threshold = static_cast<std::size_t>(number("smallBatchThreshold"));
+  policy.priority_strategy = static_cast<PriorityStrategy>(static_cast<int>(number("priorityStrategy")));
   return policy;
 }
 
@@ -44,6 +45,7 @@ Napi::Function FunctionQueue::define(Napi::Env env) {
   return DefineClass(env, "FunctionQueue",
                      {
                          InstanceMethod<&FunctionQueue::admit>("admit"),
+                         InstanceMethod<&FunctionQueue::admit_singles>("admitSingles"),
                          InstanceMethod<&FunctionQueue::next>("next"),
                          InstanceMethod<&FunctionQueue::finish>("finish"),
                          InstanceMethod<&FunctionQueue::remove>("remove"),
@@ -60,12 +62,30 @@ FunctionQueue::FunctionQueue(const Napi::CallbackInfo& info)
       scheduler_(policy_options(info[0].As<Napi::Object>()), queue_bounds(info[0].As<Napi::Object>()), false),
       clock_(steady_clock()) {}
 
-Row* FunctionQueue::row_at(std::uint32_t slot) {
-  while (rows_.size() <= slot) {
-    const auto next = static_cast<std::uint32_t>(rows_.size());
-    rows_.emplace_back().slot = next;
+void FunctionQueue::add_blocks(std::uint32_t slot) {
+  while (slot >= blocks_.size() * kRowsPerBlock) {
+    auto block = std::make_unique<SlotRow[]>(kRowsPerBlock);
+    for (std::size_t i = 0; i < kRowsPerBlock; ++i) {
+      block[i].slot = static_cast<std::uint32_t>(blocks_.size() * kRowsPerBlock + i);
+    }
+    blocks_.push_back(std::move(block));
   }
-  return &rows_[slot];
+}
+
+// Rows of a tick were enqueued at the same time, and are neighbours: each such run is recorded at once.
+template <typename Rows>
+void FunctionQueue::record_ages(const Rows& rows, Nanos now, Histogram* histogram) {
+  Nanos enqueued = 0;
+  std::uint32_t times = 0;
+  for (const Row* const row : rows) {
+    if (times > 0 && row->enqueued != enqueued) {
+      histogram->record(now - enqueued, times);
+      times = 0;
+    }
+    enqueued = row->enqueued;
+    ++times;
+  }
+  if (times > 0) histogram->record(now - enqueued, times);
 }
 
 // admit(slots, lengths, groups, calls, callCount): the number of calls refused because the queue is full;
@@ -104,6 +124,27 @@ Napi::Value FunctionQueue::admit(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), refused);
 }
 
+// admitSingles(slots, lengths, count): admits calls of one row each, without priority or deadline; how many
+// of them found room. The later ones are refused.
+Napi::Value FunctionQueue::admit_singles(const Napi::CallbackInfo& info) {
+  const auto slots = span_of<std::uint32_t>(info[0]);
+  const auto lengths = span_of<std::uint32_t>(info[1]);
+  const auto count =
+      std::min(static_cast<std::size_t>(info[2].As<Napi::Number>().Uint32Value()), slots.size());
+  const Nanos now = clock_.now();
+  std::size_t admitted = 0;
+  for (; admitted < count; ++admitted) {
+    Row* const row = row_at(slots[admitted]);
+    row->length = admitted < lengths.size() ? lengths[admitted] : 1;
+    row->group = 0;
+    row->deadline = kNever;
+    if (!scheduler_.admit(std::span(&row, 1), 0, 0, now).ok()) break;
+  }
+  counters_.admitted += admitted;
+  counters_.rejected += count - admitted;
+  return Napi::Number::New(info.Env(), static_cast<double>(admitted));
+}
+
 // next(batch, force): > 0: so many slots were written to `batch` and are bound; 0: nothing to do;
 // < 0: ask again in that many milliseconds. `force` does not wait for a fuller batch.
 Napi::Value FunctionQueue::next(const Napi::CallbackInfo& info) {
@@ -123,22 +164,22 @@ Napi::Value FunctionQueue::next(const Napi::CallbackInfo& info) {
     out[r] = row->slot;
     useful += row->length;
     longest = std::max(longest, row->length);
-    counters_.queue_time.record(now - row->enqueued);
   }
+  record_ages(batch_, now, &counters_.queue_time);
   counters_.count_batch(batch_.size(), useful, std::uint64_t{longest} * batch_.size(), decision.reason);
   return Napi::Number::New(info.Env(), static_cast<double>(batch_.size()));
 }
 
-// finish(batch, rows, milliseconds): the bound rows have been run.
+// finish(batch, milliseconds, processed): the bound rows have been run; so many of them were settled with a
+// result.
 void FunctionQueue::finish(const Napi::CallbackInfo& info) {
   const auto batch = span_of<std::uint32_t>(info[0]);
-  const auto rows = static_cast<std::size_t>(info[1].As<Napi::Number>().Uint32Value());
-  const double milliseconds = info[2].As<Napi::Number>().DoubleValue();
+  const double milliseconds = info[1].As<Napi::Number>().DoubleValue();
   counters_.processing_time.record(static_cast<Nanos>(milliseconds * static_cast<double>(kMillisecond)));
-  const Nanos now = clock_.now();
-  for (const std::uint32_t slot : batch.first(std::min(rows, batch.size()))) {
-    counters_.total_time.record(now - row_at(slot)->enqueued);
-  }
+  batch_.clear();
+  for (const std::uint32_t slot : batch) batch_.push_back(row_at(slot));
+  record_ages(batch_, clock_.now(), &counters_.total_time);
+  counters_.count_settled(Code::kOk, info[2].As<Napi::Number>().Uint32Value());
 }
 
 // remove(slot): whether the row was still waiting.

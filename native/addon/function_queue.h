@@ -7,7 +7,7 @@
 
 #include <napi.h>
 
-#include <deque>
+#include <memory>
 #include <vector>
 
 #include "engine/clock.h"
@@ -25,6 +25,7 @@ class FunctionQueue final : public Napi::ObjectWrap<FunctionQueue> {
  private:
   // See the class of the same name in ts/native.ts for what each takes and gives.
   Napi::Value admit(const Napi::CallbackInfo& info);
+  Napi::Value admit_singles(const Napi::CallbackInfo& info);
   Napi::Value next(const Napi::CallbackInfo& info);
   void finish(const Napi::CallbackInfo& info);
   Napi::Value remove(const Napi::CallbackInfo& info);
@@ -34,17 +35,27 @@ class FunctionQueue final : public Napi::ObjectWrap<FunctionQueue> {
   Napi::Value stats(const Napi::CallbackInfo& info);
   void clear_stats(const Napi::CallbackInfo& info);
 
-  // The row of a slot. Slots are small and reused, so rows live in a table.
-  Row* row_at(std::uint32_t slot);
-
   struct SlotRow : Row {
     std::uint32_t slot = 0;
   };
 
+  // The row of a slot. Slots are small and reused, so rows live in a table, in blocks that never move.
+  SlotRow* row_at(std::uint32_t slot) {
+    if (slot >= blocks_.size() * kRowsPerBlock) add_blocks(slot);
+    return &blocks_[slot / kRowsPerBlock][slot % kRowsPerBlock];
+  }
+  void add_blocks(std::uint32_t slot);
+
+  // Records how long ago each of `rows` was enqueued.
+  template <typename Rows>
+  void record_ages(const Rows& rows, Nanos now, Histogram* histogram);
+
+  static constexpr std::size_t kRowsPerBlock = 256;
+
   Scheduler scheduler_;
   Counters counters_;
   Clock& clock_;
-  std::deque<SlotRow> rows_;  // by slot; a deque never moves them
+  std::vector<std::unique_ptr<SlotRow[]>> blocks_;
   std::vector<Row*> entering_;
   std::vector<Row*> batch_;
 };

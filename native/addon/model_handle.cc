@@ -64,6 +64,7 @@ EngineOptions engine_options(const OptionReader& options) {
   engine.policy.max_batch_tokens = static_cast<std::uint64_t>(options.number("maxBatchTokens"));
   engine.policy.timeout = options.number("timeoutMs") < 0 ? -1 : options.nanos("timeoutMs");
   engine.policy.small_batch_threshold = options.size("smallBatchThreshold");
+  engine.policy.priority_strategy = static_cast<PriorityStrategy>(options.size("priorityStrategy"));
   engine.bounds.max_rows = options.size("maxQueueRows");
   engine.bounds.max_bytes = static_cast<std::uint64_t>(options.number("maxQueueBytes"));
   engine.max_item_length = static_cast<std::uint32_t>(options.number("maxItemLength"));

@@ -167,8 +167,13 @@ void decide(const QueueView& queue, const LaneView& lane, Nanos now, const Polic
   decision->kind = Decision::Kind::kDispatch;
 }
 
-Nanos slack_of(const PolicyOptions& options, std::size_t call_rows, double priority) {
-  double slack = priority * static_cast<double>(options.priority_slack);
+Nanos slack_of(const PolicyOptions& options, std::size_t call_rows, double priority, std::uint32_t longest) {
+  double slack = 0;
+  if (options.priority_strategy == PriorityStrategy::kPriority) {
+    slack = priority * static_cast<double>(options.priority_slack);
+  } else if (options.priority_strategy == PriorityStrategy::kLength) {
+    slack = static_cast<double>(longest) * static_cast<double>(options.length_slack);
+  }
   if (call_rows > options.small_batch_threshold) slack += static_cast<double>(options.large_call_slack);
   if (std::isnan(slack)) slack = 0;
   const auto most = static_cast<double>(options.most_slack);

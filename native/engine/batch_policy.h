@@ -30,6 +30,13 @@
 
 namespace batched {
 
+// What puts calls ahead of others that arrived with them. The order of `priorityStrategies` in ts/options.ts.
+enum class PriorityStrategy : std::uint8_t {
+  kPriority,  // a lower priority, as given with the call
+  kLength,    // a shorter longest row
+  kNone,
+};
+
 struct PolicyOptions {
   std::size_t batch_size = 32;         // most rows in a batch, >= 1
   std::uint64_t max_batch_tokens = 0;  // most rows * longest in a batch of several rows; 0: no bound
@@ -38,8 +45,10 @@ struct PolicyOptions {
   // Slack: how much later than a row of the first rank, enqueued at the same time, a row may start.
   Nanos large_call_slack = 50 * kMillisecond;  // calls of more than small_batch_threshold rows
   Nanos priority_slack = 50 * kMillisecond;    // per step of priority
+  Nanos length_slack = 1 * kMillisecond;       // per unit of length, by PriorityStrategy::kLength
   Nanos most_slack = 1000 * kMillisecond;      // the bound on the sum, either way
   std::size_t small_batch_threshold = 8;
+  PriorityStrategy priority_strategy = PriorityStrategy::kPriority;
 };
 
 struct LengthBucket {
@@ -84,7 +93,8 @@ struct Decision {
 void decide(const QueueView& queue, const LaneView& lane, Nanos now, const PolicyOptions& options,
             const CostModel* cost, Decision* decision);
 
-// The slack of a row, in [-most_slack, most_slack]: negative priorities run ahead of older rows.
-Nanos slack_of(const PolicyOptions& options, std::size_t call_rows, double priority);
+// The slack of a call's rows, in [-most_slack, most_slack]: negative priorities run ahead of older rows.
+// `longest`: the length of its longest row.
+Nanos slack_of(const PolicyOptions& options, std::size_t call_rows, double priority, std::uint32_t longest);
 
 }  // namespace batched

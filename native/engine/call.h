@@ -5,6 +5,7 @@
 // cancelled or the engine closes. A settled call lives on until its last bound row has left its lane.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "batch_layout.h"
+#include "inline_array.h"
 #include "row_queue.h"
 #include "status.h"
 
@@ -56,15 +58,14 @@ struct CallRow : Row {
 struct Call {
   // The caller's, before submit().
   std::shared_ptr<CompletionSink> sink;
-  std::uint64_t id = 0;               // what the sink knows the call by
-  std::vector<CallRow> rows;          // with length and group set
-  std::vector<RowInput> inputs;       // rows * inputs of the signature, row by row, pointing into `slab`
-  std::unique_ptr<std::byte[]> slab;  // from reserve()
-  std::size_t bytes = 0;              // what the call holds, for the bound on memory
+  std::uint64_t id = 0;   // what the sink knows the call by
+  std::size_t bytes = 0;  // what the call holds, for the bound on memory
   double priority = 0;
   Nanos deadline = kNever;
-  bool stack = true;         // several rows: one tensor per output, or one per row and output
-  bool cancellable = false;  // cancel() may be asked for it
+  bool stack = true;                // several rows: one tensor per output, or one per row and output
+  bool cancellable = false;         // cancel() may be asked for it
+  InlineArray<CallRow, 1> rows;     // with length and group set
+  InlineArray<RowInput, 3> inputs;  // rows * inputs of the signature, row by row, pointing into the slab
 
   // The dispatcher's.
   std::size_t rows_left = 0;  // rows that wait or are bound to a lane
@@ -73,19 +74,27 @@ struct Call {
   std::vector<std::unique_ptr<std::byte[]>> row_data;  // of a call of several rows, by row
   std::vector<TensorView> row_outputs;                 // rows * outputs, pointing into `row_data`
 
-  // Makes `slab` hold at least `bytes`; what was in it is gone.
-  void reserve(std::size_t size) {
-    if (size <= slab_capacity) return;
-    slab = std::make_unique_for_overwrite<std::byte[]>(size);
-    slab_capacity = size;
+  // Memory for the elements of the inputs, at least `size` bytes, aligned to 8; what was in it is gone.
+  std::byte* slab(std::size_t size) {
+    if (size <= slab_in_place_.size()) return slab_in_place_.data();
+    if (size > slab_capacity_) {
+      slab_ = std::make_unique_for_overwrite<std::byte[]>(size);
+      slab_capacity_ = size;
+    }
+    return slab_.get();
   }
-  std::size_t slab_capacity = 0;
+  std::size_t slab_capacity() const { return slab_capacity_; }
 
   RowInputs inputs_of(const CallRow& row) const {
     const std::size_t count = inputs.size() / rows.size();
     const auto index = static_cast<std::size_t>(&row - rows.data());
     return RowInputs(inputs).subspan(index * count, count);
   }
+
+ private:
+  std::unique_ptr<std::byte[]> slab_;
+  std::size_t slab_capacity_ = 0;
+  alignas(8) std::array<std::byte, 768> slab_in_place_;  // 32 tokens of three int64 inputs
 };
 
 struct ByDeadline {

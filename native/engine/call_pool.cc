@@ -6,14 +6,11 @@ namespace batched {
 namespace {
 
 constexpr std::size_t kMostSpare = 4096;
-constexpr std::size_t kMostRows = 4;
 constexpr std::size_t kMostSlab = 16 * 1024;
 
-// As new, but for its capacity. Few writes: the call's memory is about to move to another core's cache.
+// As new, but for its capacity, and its sink, which is nearly always the next call's too: the count of its
+// owners would wander between cores. Few writes: so will the call's memory.
 void reset(Call* call) {
-  call->sink.reset();
-  call->rows.clear();
-  call->inputs.clear();
   call->priority = 0;
   call->deadline = kNever;
   call->stack = true;
@@ -27,7 +24,7 @@ void reset(Call* call) {
 }  // namespace
 
 bool CallPool::worth_keeping(const Call& call) {
-  return call.rows.capacity() <= kMostRows && call.slab_capacity <= kMostSlab;
+  return call.rows.in_place() && call.slab_capacity() <= kMostSlab;
 }
 
 void CallPool::take_all(std::vector<std::unique_ptr<Call>>* calls) {

@@ -95,7 +95,6 @@ void Dispatcher::settle(Call* call, Code code, std::string message, Settlement* 
   settled.message = std::move(message);
   if (call->rows_left == 0) {
     scheduler_.release_bytes(call->bytes);
-    settled.sink = std::move(call->sink);  // its count is shared by all threads: the fewer touches the better
     settled.owned.reset(call);
   } else {
     settled.sink = call->sink;

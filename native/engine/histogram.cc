@@ -23,12 +23,12 @@ std::uint64_t Histogram::highest_in(std::size_t bucket) {
   return ((kSub + sub + 1) << (octave - 1)) - 1;
 }
 
-void Histogram::record(Nanos value) {
+void Histogram::record(Nanos value, std::uint32_t times) {
   const Nanos known = std::max<Nanos>(value, 0);
-  ++buckets_[bucket_of(static_cast<std::uint64_t>(known))];
-  ++count_;
+  buckets_[bucket_of(static_cast<std::uint64_t>(known))] += times;
+  count_ += times;
   max_ = std::max(max_, known);
-  sum_ += static_cast<double>(known);
+  sum_ += static_cast<double>(known) * times;
 }
 
 Nanos Histogram::percentile(double fraction) const {

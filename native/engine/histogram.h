@@ -14,7 +14,7 @@ namespace batched {
 
 class Histogram {
  public:
-  void record(Nanos value);
+  void record(Nanos value, std::uint32_t times = 1);
   void clear() { *this = Histogram{}; }
 
   std::uint64_t count() const { return count_; }

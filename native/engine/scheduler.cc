@@ -31,7 +31,9 @@ Status Scheduler::admit(std::span<Row* const> rows, std::uint64_t bytes, double 
                                   " more (maxQueueBytes " + std::to_string(bounds_.max_bytes) + ")"};
   }
   bytes_ += bytes;
-  const Nanos virtual_deadline = later(now, slack_of(options_, rows.size(), priority));
+  std::uint32_t longest = 0;
+  for (const Row* const row : rows) longest = std::max(longest, row->length);
+  const Nanos virtual_deadline = later(now, slack_of(options_, rows.size(), priority, longest));
   for (Row* const row : rows) {
     row->enqueued = now;
     row->virtual_deadline = std::min(virtual_deadline, row->deadline);

@@ -119,10 +119,10 @@ void deliver(Settlement& settlement, const Signature& signature, const BatchOutp
   for (SettledCall& settled : settlement.calls) {
     DeliveryBuilder* builder = nullptr;
     for (auto& [sink, candidate] : builders) {
-      if (sink == settled.sink.get()) builder = &candidate;
+      if (sink == settled.to()) builder = &candidate;
     }
     if (builder == nullptr) {
-      builder = &builders.emplace_back(settled.sink.get(), DeliveryBuilder(signature, outputs)).second;
+      builder = &builders.emplace_back(settled.to(), DeliveryBuilder(signature, outputs)).second;
     }
     builder->add(settled);
   }

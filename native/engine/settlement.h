@@ -13,13 +13,15 @@ namespace batched {
 
 // A call that has settled, with the result it settled with.
 struct SettledCall {
-  std::unique_ptr<Call> owned;  // null while rows of the call are still bound elsewhere
-  std::shared_ptr<CompletionSink> sink;
+  std::unique_ptr<Call> owned;           // null while rows of the call are still bound elsewhere,
+  std::shared_ptr<CompletionSink> sink;  // and then the call's sink
   std::uint64_t id = 0;
   Code code = Code::kOk;
   std::string message;
   // ok: the whole outputs of the batch and the row in them, for a call of one row.
   std::size_t row_in_batch = 0;
+
+  CompletionSink* to() const { return owned != nullptr ? owned->sink.get() : sink.get(); }
 };
 
 struct Settlement {

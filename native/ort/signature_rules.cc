@@ -161,7 +161,19 @@ Status place_input(const DeclaredTensor& tensor, const ModelOptions& options, Te
 
 const Axis& batch_of(const TensorSpec& spec) { return spec.axes[static_cast<std::size_t>(spec.batch_axis)]; }
 
-// "batchAxis: { 'x': 1 }", with the axis that carries the symbol of another input's batch if one does.
+// The only dynamic axis, or -1.
+int only_dynamic(const std::vector<Axis>& axes) {
+  int only = -1;
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    if (!axes[i].dynamic()) continue;
+    if (only >= 0) return -1;
+    only = static_cast<int>(i);
+  }
+  return only;
+}
+
+// "batchAxis: { 'x': 1 }", with the axis that carries the symbol of another input's batch if one does, or
+// with the only dynamic one.
 std::string axis_advice(const TensorSpec& spec, const Signature& signature) {
   std::string axis = "axis";
   for (std::size_t i = spec.axes.size(); i-- > 0;) {
@@ -169,6 +181,9 @@ std::string axis_advice(const TensorSpec& spec, const Signature& signature) {
       if (other.shared() || !batch_of(other).dynamic() || batch_of(other).symbol.empty()) continue;
       if (batch_of(other).symbol == spec.axes[i].symbol) axis = std::to_string(i);
     }
+  }
+  if (axis == "axis") {
+    if (const int only = only_dynamic(spec.axes); only >= 0) axis = std::to_string(only);
   }
   return "batchAxis: { '" + spec.name + "': " + axis + " }";
 }
@@ -207,11 +222,13 @@ Status agree_on_batch(const Tensors& declared, const ModelOptions& options, Sign
 struct Symbols {
   std::set<std::string> batch;
   std::set<std::string> row;
+  bool batch_first = true;  // every input has its batch on axis 0
 };
 
 Symbols symbols_of(const Signature& signature) {
   Symbols symbols;
   for (const TensorSpec& spec : signature.inputs) {
+    if (spec.batch_axis > 0) symbols.batch_first = false;
     for (std::size_t i = 0; i < spec.axes.size(); ++i) {
       const Axis& axis = spec.axes[i];
       if (!axis.dynamic() || axis.symbol.empty()) continue;
@@ -221,20 +238,24 @@ Symbols symbols_of(const Signature& signature) {
   return symbols;
 }
 
-// The axis that is the batch by the look of it, or -1.
+constexpr int kNoAxis = -1;
+constexpr int kSeveralAxes = -2;
+
+// The axis that is the batch by the look of it, or one of the above.
 int guess_axis(const std::vector<Axis>& axes, const Symbols& symbols, std::int64_t fixed_batch) {
   for (std::size_t i = 0; i < axes.size(); ++i) {
     if (axes[i].dynamic() && symbols.batch.contains(axes[i].symbol)) return static_cast<int>(i);
   }
-  // Axis 0 if it may be, else the only one that may.
-  int only = -1;
+  // Axis 0 if it may be, else the only one that may. But where an input has its batch elsewhere, an output
+  // may too, and then a wrong guess would mix up the rows of a batch: only the only one will do.
+  int only = kNoAxis;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const Axis& axis = axes[i];
     const bool may =
         axis.dynamic() ? !symbols.row.contains(axis.symbol) : fixed_batch > 0 && axis.size == fixed_batch;
     if (!may) continue;
-    if (i == 0) return 0;
-    if (only >= 0) return -1;
+    if (i == 0 && (symbols.batch_first || !axis.dynamic())) return 0;
+    if (only >= 0) return kSeveralAxes;
     only = static_cast<int>(i);
   }
   return only;
@@ -252,7 +273,9 @@ Status place_output(const DeclaredTensor& tensor, const ModelOptions& options, c
   }
   spec->batch_axis = guess_axis(tensor.axes, symbols, fixed_batch);
   if (spec->batch_axis >= 0) return {};
-  return invalid(describe("output", tensor) + " has no axis for the batch: leave it out by naming the " +
+  const char* why = spec->batch_axis == kSeveralAxes ? " has several axes that may be the batch"
+                                                     : " has no axis for the batch";
+  return invalid(describe("output", tensor) + why + ": leave it out by naming the " +
                  "others in outputs, or name its axis with batchAxis: { '" + tensor.name + "': axis }");
 }
 

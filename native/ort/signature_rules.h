@@ -24,7 +24,8 @@ struct DeclaredTensor {
 // option that may help, or the option with the unknown name and the names there are.
 //
 // An input's batch axis is the one given, else 0. An output's is the one given, else the first axis with
-// the symbol of an input's batch axis, else the one whose size tells.
+// the symbol of an input's batch axis, else the one whose size tells. Where that leaves several, axis 0 is
+// taken only if every input has its batch there.
 Status make_signature(const std::vector<DeclaredTensor>& inputs, const std::vector<DeclaredTensor>& outputs,
                       const ModelOptions& options, Signature* signature);
 

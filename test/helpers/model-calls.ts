@@ -13,9 +13,13 @@ import { ensureModel, type ModelSpec } from '../../scripts/models/index';
 
 const opened: BatchedModel[] = [];
 
-/** A model that closeAll() closes. Without warm-up: stats begin at nothing either way, and tests load many models. */
-export async function open(spec: ModelSpec, options: LoadOptions = {}): Promise<BatchedModel> {
-  const model = await inference.load(await ensureModel(spec), { warmup: false, ...options });
+/**
+ * A model, made or at a path, that closeAll() closes. Without warm-up: stats begin at nothing either way, and tests
+ * load many models.
+ */
+export async function open(spec: ModelSpec | string, options: LoadOptions = {}): Promise<BatchedModel> {
+  const path = typeof spec === 'string' ? spec : await ensureModel(spec);
+  const model = await inference.load(path, { warmup: false, ...options });
   opened.push(model);
   return model;
 }

@@ -197,9 +197,22 @@ TEST(BatchPolicyTest, SlackOrdersCallsAndIsBounded) {
       {1, 0.5, 5}, {1, infinity, 100}, {1, -infinity, -100}, {1, std::numeric_limits<double>::quiet_NaN(), 0},
   };
   for (const Row& row : table) {
-    EXPECT_EQ(slack_of(options, row.call_rows, row.priority), row.slack)
+    EXPECT_EQ(slack_of(options, row.call_rows, row.priority, 1), row.slack)
         << row.call_rows << " rows of priority " << row.priority;
   }
+}
+
+TEST(BatchPolicyTest, SlackFollowsTheStrategy) {
+  PolicyOptions options;
+  options.priority_slack = 10;
+  options.length_slack = 2;
+  options.most_slack = 100;
+  EXPECT_EQ(slack_of(options, 1, 3, 20), 30);
+  options.priority_strategy = PriorityStrategy::kLength;
+  EXPECT_EQ(slack_of(options, 1, 3, 20), 40);
+  EXPECT_EQ(slack_of(options, 1, -3, 1000), 100);
+  options.priority_strategy = PriorityStrategy::kNone;
+  EXPECT_EQ(slack_of(options, 1, 3, 20), 0);
 }
 
 }  // namespace

@@ -30,15 +30,15 @@ inline std::unique_ptr<Call> make_call(std::shared_ptr<CompletionSink> sink, std
   call->sink = std::move(sink);
   call->id = id;
   call->cancellable = true;
-  call->rows.resize(rows.size());
+  call->rows.reset(rows.size());
+  call->inputs.reset(rows.size());
   for (const RowSpec& row : rows) call->bytes += row.length * sizeof(float);
-  call->slab = std::make_unique<std::byte[]>(call->bytes);
-  std::byte* to = call->slab.get();
+  std::byte* to = call->slab(call->bytes);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     call->rows[r].length = 0;  // prepare() finds it
     Dims dims;
     dims.push_back(static_cast<std::int64_t>(rows[r].length));
-    call->inputs.push_back({to, dims});
+    call->inputs[r] = {to, dims};
     for (std::size_t i = 0; i < rows[r].length; ++i, to += sizeof(float)) {
       std::memcpy(to, &rows[r].number, sizeof(float));
     }

@@ -60,6 +60,17 @@ TEST(SignatureRules, FindTheBatchAxis) {
        {tensor("n", {fixed(2), named(""), fixed(4)})},
        state_axis,
        {0, 1, 1}},
+      {"given, and axis 0 is the only one that it can be in the output",
+       {tensor("x", {named(""), named("")}), tensor("state", {fixed(2), named(""), fixed(4)})},
+       {tensor("y", {named(""), fixed(1)})},
+       state_axis,
+       {0, 1, 0}},
+      {"given, and the batch fixed at 1",
+       {tensor("x", {fixed(1), fixed(3)}), tensor("state", {fixed(2), fixed(1), fixed(4)})},
+       {tensor("y", {fixed(1), fixed(1)}), tensor("n", {fixed(2), fixed(1), fixed(4)})},
+       state_axis,
+       {0, 1, 0, 1},
+       1},
       {"shared",
        {tensor("x", {b}), tensor("sr", {})},
        {tensor("y", {b})},
@@ -130,6 +141,10 @@ TEST(SignatureRules, RefuseWhatCannotBeBatched) {
   both.batch_axis = {{"x", 0}};
   both.shared = {"x"};
   all_shared.shared = {"x"};
+  ModelOptions state_axis;
+  state_axis.batch_axis = {{"state", 1}};
+  const Axis unnamed = named("");
+  const DeclaredTensor state = tensor("state", {fixed(2), unnamed, fixed(4)});
   const std::vector<Refusal> cases = {
       {"unknown output", {x}, {y}, outputs, {"outputs", "'z'", "it has: y"}},
       {"output twice", {x}, {y}, twice, {"outputs", "'y' twice"}},
@@ -160,6 +175,16 @@ TEST(SignatureRules, RefuseWhatCannotBeBatched) {
       {"fixed beside dynamic", {x, tensor("m", {fixed(1), s})}, {y}, {}, {"'m'", "fixed at 1"}},
       {"a scalar output", {x}, {tensor("loss", {})}, {}, {"output 'loss'", "outputs", "batchAxis"}},
       {"an output without the batch", {x}, {tensor("y", {s, fixed(4)})}, {}, {"output 'y'", "batchAxis"}},
+      {"the only dynamic axis may have the batch",
+       {tensor("x", {unnamed, unnamed}), state},
+       {y},
+       {},
+       {"'state'", "batchAxis: { 'state': 1 }"}},
+      {"an output's axes without names, where an input's batch is not axis 0",
+       {tensor("x", {unnamed, unnamed}), state},
+       {tensor("stateN", {unnamed, unnamed, unnamed})},
+       state_axis,
+       {"output 'stateN' float32 [?, ?, ?]", "several axes", "batchAxis: { 'stateN': axis }"}},
       {"nine axes", {tensor("x", std::vector<Axis>(9, b))}, {y}, {}, {"more than 8"}},
   };
   for (const Refusal& test : cases) {

@@ -348,6 +348,28 @@ describe('what runs together', () => {
     expect(run.batches.flat()).toEqual(['a1', 'a2', 'b', 'c1', 'c2']);
   });
 
+  test("priorityStrategy 'none': a call's priority does not count", async () => {
+    const run = recorded<string>();
+    const f = dynamically(run, { batchSize: 1, priorityStrategy: 'none' });
+    await Promise.all([f.acall('first', { priority: 2 }), f.acall('second', { priority: 1 })]);
+    expect(run.batches).toEqual([['first'], ['second']]);
+  });
+
+  test("priorityStrategy 'length': shorter calls first, a call being as long as its longest item", async () => {
+    const run = recorded<string>();
+    const f = dynamically(run, { batchSize: 1, priorityStrategy: 'length' });
+    const calls = ['of many words', ['a', 'longest of all'], 'short', 'a bit longer'];
+    await Promise.all(calls.map((item, i) => f.acall(item as string, { priority: -i })));
+    expect(run.batches.flat()).toEqual(['short', 'a bit longer', 'of many words', 'a', 'longest of all']);
+  });
+
+  test("priorityStrategy 'length' goes by lengthOf", async () => {
+    const run = recorded<number>();
+    const f = dynamically(run, { batchSize: 1, priorityStrategy: 'length', lengthOf: (item) => 10 - item });
+    await Promise.all([1, 2, 3].map((item) => f.acall(item)));
+    expect(run.batches).toEqual([[3], [2], [1]]);
+  });
+
   test('priority: negative ones run before those without', async () => {
     const run = recorded<string>();
     const f = dynamically(run, { batchSize: 1 });
@@ -499,6 +521,10 @@ describe('the bound of the queue', () => {
           for (let row = 0; row < calls[3 * call]!; row++) most = Math.max(most, slots[at++]!);
         }
         return super.admit(...args);
+      }
+      override admitSingles(...args: Parameters<NativeFunctionQueue['admitSingles']>): number {
+        for (let row = 0; row < args[2]; row++) most = Math.max(most, args[0][row]!);
+        return super.admitSingles(...args);
       }
     }
     const { FunctionQueue } = native;
