@@ -32,7 +32,8 @@ export interface CacheOptions<T> {
   /**
    * Looked up before anything is queued; items that are equal by their key and in flight at the same time run once.
    * Give each callable a cache of its own (or a namespace, or its name in `cacheKey`): the key says what the item is,
-   * not what is done with it. Default: none.
+   * not what is done with it. The instances of a decorated class share theirs: where they differ in what they compute,
+   * `cacheKey` has to tell. Default: none.
    *
    * What is missing is queued item by item, so of a call that finds the queue full a part may run, and is stored. Of a
    * function over tensors a row is kept as it came out of its batch, padding included; of a model at its own length.
