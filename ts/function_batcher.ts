@@ -7,7 +7,7 @@
  */
 import type { CacheOptions } from './cache';
 import { CallDeadlines, longestTimerMs } from './call_deadlines';
-import { deferred, latest } from './deferred';
+import { deferred, takeReject, takeResolve } from './deferred';
 import { EnteringCalls } from './entering_calls';
 import { BatchedError, NativeCode } from './errors';
 import { type CallRequest, ItemCall } from './item_call';
@@ -100,7 +100,8 @@ export class FunctionBatcher<T, U> {
 
   acall(input: T | readonly T[], options?: CallOptions): Promise<U | U[]> {
     const promise = deferred<U | U[]>();
-    const { resolve, reject } = latest;
+    const resolve = takeResolve();
+    const reject = takeReject();
     try {
       if (options !== undefined) {
         checkCallOptions(options);

@@ -1,6 +1,6 @@
 /** Calls into a model: from features to slots and back to tensors. */
 import type { CacheOptions } from './cache';
-import { deferred, latest } from './deferred';
+import { deferred, takeReject, takeResolve } from './deferred';
 import { fromNative, NativeCode } from './errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from './native';
@@ -82,7 +82,7 @@ export class ModelBatcher {
 
   acall(features: Features, options?: ModelCallOptions): Promise<Output | Output[]> {
     const promise = deferred<Output | Output[]>();
-    const call = new ModelCall(this, latest.resolve, latest.reject, options?.stack === false);
+    const call = new ModelCall(this, takeResolve(), takeReject(), options?.stack === false);
     try {
       if (options !== undefined) checkCallOptions(options);
       this.#enter(call, features, options);
