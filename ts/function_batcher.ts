@@ -5,6 +5,7 @@
  * slots form the next batch. It is asked at the end of a tick (one hand-over for all calls of the tick), when a batch
  * has settled and when a timer is due, so a lone call settles without a thread hop.
  */
+import type { CacheOptions } from './cache';
 import { CallDeadlines, longestTimerMs } from './call_deadlines';
 import { deferred, takeReject, takeResolve } from './deferred';
 import { EnteringCalls } from './entering_calls';
@@ -15,7 +16,7 @@ import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOp
 import { batchStats, type BatchStats } from './stats';
 import { describe, invalidInput } from './tensor';
 
-export interface FunctionOptions<T> extends BatchOptions {
+export interface FunctionOptions<T> extends BatchOptions, CacheOptions<T> {
   /** Batches of an async function in flight at the same time. Default 1. */
   concurrency?: number;
   /** The length of an item. Default: that of a string, array or typed array, else 1. */

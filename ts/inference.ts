@@ -1,4 +1,6 @@
 /** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
+import type { CacheOptions } from './cache';
+import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cached_inference';
 import { type BatchedControls, callable } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
@@ -37,7 +39,7 @@ export type InferenceFunction<O extends FunctionOutput = FunctionOutput> = (
   features: Record<string, Tensor>,
 ) => O | PromiseLike<O>;
 
-export interface InferenceOptions extends FunctionOptions<FeatureRow> {
+export interface InferenceOptions extends Omit<FunctionOptions<FeatureRow>, 'cacheKey'>, CacheOptions<Features> {
   /** Pad value by feature. Default 0. */
   padTokens?: Readonly<Record<string, number>>;
   /** Default `'right'`. `'none'`: nothing is padded, only rows of equal shapes share a batch. */
@@ -124,6 +126,15 @@ function checkInferenceOptions(where: string, options: InferenceOptions): void {
   }
 }
 
+/** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
+function dress<O, Stats>(
+  { acall, call }: InferenceCalls<O>,
+  batcher: Parameters<typeof callable<object, Stats>>[2],
+  asynchronous: boolean,
+): object {
+  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+}
+
 function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOptions, asynchronous: boolean): unknown {
   checkFunction(where, fn);
   checkInferenceOptions(where, options);
@@ -131,7 +142,7 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   const groups = new FeatureGroups(options.paddingSide ?? 'right', options.padTokens ?? {});
   const batcher = new FunctionBatcher<FeatureRow, RunRow>(
     runFunction(fn, options),
-    { ...options, lengthOf: options.lengthOf ?? rowLength },
+    { ...options, cacheKey: undefined, lengthOf: options.lengthOf ?? rowLength },
     name,
     (row) => groups.of(row),
   );
@@ -150,14 +161,25 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
     if (isAsyncFunction(fn)) throw new TypeError(`${name} is asynchronous: call it with acall`);
     return outputOf(batcher.call(rowsOf(features), callOptions) as RunRow[], callOptions);
   };
-  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  const plain = { acall, call };
+  if (options.cache === undefined) return dress(plain, batcher, asynchronous);
+  const cached = cachedInference(plain, batcher, functionRows(name), options, name);
+  // Of an async function a sync call is refused, hit or miss.
+  return dress({ ...cached.calls, ...(isAsyncFunction(fn) ? { call } : {}) }, cached.batcher, asynchronous);
 }
 
 function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
   const batcher = new ModelBatcher(model, options);
   const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
   const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
-  const dressed = callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  const plain = { acall, call };
+  let dressed: object;
+  if (options.cache === undefined) {
+    dressed = dress(plain, batcher, asynchronous);
+  } else {
+    const cached = cachedInference(plain, batcher, modelRows(model.native.signature), options, 'inference.dynamically');
+    dressed = dress(cached.calls, cached.batcher, asynchronous);
+  }
   return Object.defineProperty(dressed, 'model', { value: model, enumerable: true });
 }
 

@@ -1,4 +1,5 @@
 /** Calls into a model: from features to slots and back to tensors. */
+import type { CacheOptions } from './cache';
 import { deferred, takeReject, takeResolve } from './deferred';
 import { fromNative, NativeCode } from './errors';
 import { FeatureEncoder, type Features } from './features';
@@ -20,7 +21,7 @@ import { modelStats, type ModelStats } from './stats';
 import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
 
 /** Options of `inference.dynamically` over a model. */
-export interface ModelBatchOptions extends BatchOptions {
+export interface ModelBatchOptions extends BatchOptions, CacheOptions<Features> {
   /** Bytes of inputs that may be held by calls in the engine. Default 1 GiB. */
   maxQueueBytes?: number;
   /** Default `'right'`. */

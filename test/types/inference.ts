@@ -9,7 +9,9 @@ import {
   type BatchedErrorCode,
   type BatchedInference,
   type BatchedModel,
+  type Features,
   inference,
+  MemoryCache,
   type ModelStats,
   OnnxModel,
   type Output,
@@ -86,6 +88,17 @@ expectTypeOf(aio.inference.load(new Uint8Array(3))).resolves.toEqualTypeOf<Async
 inference.dynamically(model, { concurrency: 3 });
 // @ts-expect-error models come from a path or bytes
 void inference.load(3);
+
+// --- Caches: the key is made of the features of one row
+
+inference.dynamically((_: Tensors) => tensor, {
+  cache: new Map(),
+  cacheKey: (features) => expectTypeOf(features).toEqualTypeOf<Features>(),
+});
+inference.dynamically(model, { cache: new MemoryCache(), cacheKey: ({ ids }) => ids });
+void inference.load('model.onnx', { cache: new MemoryCache(), cacheKey: ({ ids }) => ids });
+// @ts-expect-error cacheKey gets features
+inference.dynamically(model, { cacheKey: (item: string) => item });
 
 // --- Errors
 
