@@ -16,6 +16,15 @@ export { batchedOf, type BatchDecorator } from './decorators';
 export { BatchedError, type BatchedErrorCode } from './errors';
 export { loadLibrary, type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
 export type { LibraryInfo } from './native';
+export {
+  type Cache,
+  type CacheOptions,
+  type CacheStats,
+  DiskCache,
+  type DiskCacheOptions,
+  MemoryCache,
+  type MemoryCacheOptions,
+} from './cache';
 export type { BatchedControls } from './callable';
 export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function_batcher';

@@ -1,4 +1,6 @@
 /** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
+import type { CacheOptions } from './cache';
+import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cached_inference';
 import { type BatchedControls, callable } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
@@ -40,7 +42,7 @@ export type InferenceFunction<O extends FunctionOutput = FunctionOutput> = (
   features: Record<string, Tensor>,
 ) => O | PromiseLike<O>;
 
-export interface InferenceOptions extends FunctionOptions<FeatureRow> {
+export interface InferenceOptions extends Omit<FunctionOptions<FeatureRow>, 'cacheKey'>, CacheOptions<Features> {
   /** Pad value by feature. Default 0. */
   padTokens?: Readonly<Record<string, number>>;
   /** Default `'right'`. `'none'`: nothing is padded, only rows of equal shapes share a batch. */
@@ -143,6 +145,15 @@ function checkInferenceOptions(where: string, options: InferenceOptions): void {
   }
 }
 
+/** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
+function dress<O, Stats>(
+  { acall, call }: InferenceCalls<O>,
+  batcher: Parameters<typeof callable<object, Stats>>[2],
+  asynchronous: boolean,
+): object {
+  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+}
+
 function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOptions, asynchronous: boolean): unknown {
   checkFunction(where, fn);
   checkInferenceOptions(where, options);
@@ -150,7 +161,7 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   const groups = new FeatureGroups(options.paddingSide ?? 'right', options.padTokens ?? {});
   const batcher = new FunctionBatcher<FeatureRow, RunRow>(
     runFunction(fn, options),
-    { ...options, lengthOf: options.lengthOf ?? rowLength },
+    { ...options, cacheKey: undefined, lengthOf: options.lengthOf ?? rowLength },
     name,
     (row) => groups.of(row),
   );
@@ -169,23 +180,35 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
     if (isAsyncFunction(fn)) throw new TypeError(`${name} is asynchronous: call it with acall`);
     return outputOf(batcher.call(rowsOf(features), callOptions) as RunRow[], callOptions);
   };
-  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  const plain = { acall, call };
+  if (options.cache === undefined) return dress(plain, batcher, asynchronous);
+  const cached = cachedInference(plain, batcher, functionRows(name), options, name);
+  // Of an async function a sync call is refused, hit or miss.
+  return dress({ ...cached.calls, ...(isAsyncFunction(fn) ? { call } : {}) }, cached.batcher, asynchronous);
 }
 
 function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
-  return wrapEngine(startEngine(model, options), model, options.lengthOf, asynchronous);
+  return wrapEngine('inference.dynamically', startEngine(model, options), model, options, asynchronous);
 }
 
 function wrapEngine(
+  where: string,
   engine: NativeEngine,
   model: ModelInfo,
-  lengthOf: ModelBatchOptions['lengthOf'],
+  options: AttachOptions,
   asynchronous: boolean,
 ): unknown {
-  const batcher = new ModelBatcher(engine, lengthOf);
+  const batcher = new ModelBatcher(engine, options.lengthOf);
   const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
   const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
-  const dressed = callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  const plain = { acall, call };
+  let dressed: object;
+  if (options.cache === undefined) {
+    dressed = dress(plain, batcher, asynchronous);
+  } else {
+    const cached = cachedInference(plain, batcher, modelRows(engine.signature), options, where);
+    dressed = dress(cached.calls, cached.batcher, asynchronous);
+  }
   return Object.defineProperties(dressed, {
     model: { value: model, enumerable: true },
     share: { value: () => batcher.share() },
@@ -293,22 +316,24 @@ export async function loadAsync(
   return inferenceDynamicallyAsync(await OnnxModel.load(source, model), batch);
 }
 
-/** Options of {@link attach}. */
-export type AttachOptions = Pick<ModelBatchOptions, 'lengthOf'>;
+/** Options of {@link attach}: of those of a model, the ones that live in a JavaScript thread. */
+export type AttachOptions = Pick<ModelBatchOptions, 'lengthOf' | 'cache' | 'cacheKey'>;
+
+const attachKinds = { lengthOf: 'function', cache: 'cache', cacheKey: 'function' } as const;
 
 function attachTo(where: string, token: ModelToken, options: AttachOptions, asynchronous: boolean): unknown {
-  checkOptions(where, options, { lengthOf: 'function' });
+  checkOptions(where, options, attachKinds);
   const engine = engineOf(where, token);
-  return wrapEngine(engine, modelInfo(engine.signature), options.lengthOf, asynchronous);
+  return wrapEngine(where, engine, modelInfo(engine.signature), options, asynchronous);
 }
 
 /**
  * Joins a model that another thread of this process has shared. Calls of all threads form common batches in one engine
  * with one session; a sync call blocks its own thread only, and results come back to the thread that called.
  *
- * Nothing is loaded, and the options are those that the model was started with. A function cannot be shared, so
- * `lengthOf` is given again where rows have lengths of their own; without it a row's length is the model's dynamic
- * dimension.
+ * Nothing is loaded, and the options are those that the model was started with. Functions and caches live in one thread,
+ * so `lengthOf`, `cache` and `cacheKey` are given again; without them a row's length is the model's dynamic dimension, and
+ * nothing is looked up.
  *
  * `close()` here closes for this thread: its calls settle (or, with `drain: false`, those that wait are rejected), later
  * ones are `BATCHED_CLOSED`, and the other threads go on. `close()` where the model was loaded closes it for all. A model

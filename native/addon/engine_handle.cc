@@ -124,6 +124,7 @@ void EngineHandle::end() {
   if (!engine_) return;
   pending_.clear();
   spare_.clear();
+  attachment_->leave();
   engine_->abandon(attachment_.get());
   open_.reset();
   engine_.reset();  // the last one joins

@@ -3,9 +3,10 @@
 // To the engine every user is a sink of its own, even two in one JavaScript environment: so one can close
 // for itself while the others go on.
 //
-// Threads: deliver() from any; everything else from the thread that makes the calls.
+// Threads: deliver() and stays() from any; everything else from the thread that makes the calls.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -25,6 +26,10 @@ class Attachment final : public CompletionSink {
   void settled(std::size_t calls) noexcept;
 
   void deliver(Delivery delivery) noexcept override;
+  bool stays() const noexcept override { return !left_.load(std::memory_order_relaxed); }
+
+  // There will be no more calls; what is still in flight may be delivered.
+  void leave() { left_ = true; }
 
   // Calls `action` once every call has settled and been delivered: now, or from the thread that delivers the
   // last one.
@@ -32,6 +37,7 @@ class Attachment final : public CompletionSink {
 
  private:
   const std::shared_ptr<CompletionSink> to_;
+  std::atomic<bool> left_ = false;
 
   Mutex mutex_;
   std::size_t in_flight_ BATCHED_GUARDED_BY(mutex_) = 0;

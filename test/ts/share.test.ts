@@ -8,6 +8,7 @@ import {
   type BatchedModel,
   dynamically,
   inference,
+  MemoryCache,
   type ModelToken,
   OnnxModel,
 } from '../../ts';
@@ -159,6 +160,16 @@ describe('an attached callable', () => {
     await expectRefusal(attached.acall(row(1)), 'BATCHED_INVALID_INPUT', /length 10 is longer/);
     expect(seen).toEqual([0]);
     expect(values(inference.attach(model.share())(row(1, 2)))).toEqual([1, 2]);
+  });
+
+  test('looks up in a cache of its own', async () => {
+    const model = await open(echo);
+    const cache = new MemoryCache();
+    const attached = inference.attach(model.share(), { cache, cacheKey: ({ x }) => String(x) });
+    for (let i = 0; i < 3; i++) expect(values(await attached.acall(row(1, 2)))).toEqual([1, 2]);
+    expect(values(attached(row(1, 2)))).toEqual([1, 2]);
+    expect(attached.stats.cacheStats).toMatchObject({ gets: 4, hits: 3, sets: 1 });
+    expect(model.stats.totalProcessed).toBe(1);
   });
 
   test('has no other options', async () => {

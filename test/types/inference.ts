@@ -9,7 +9,9 @@ import {
   type BatchedErrorCode,
   type BatchedInference,
   type BatchedModel,
+  type Features,
   inference,
+  MemoryCache,
   type ModelInfo,
   type ModelStats,
   type ModelToken,
@@ -93,7 +95,7 @@ void inference.load(3);
 
 const token = batched.share();
 expectTypeOf(token).toEqualTypeOf<ModelToken>();
-const attached = inference.attach(token, { lengthOf: (_, row) => row });
+const attached = inference.attach(token, { lengthOf: (_, row) => row, cache: new MemoryCache() });
 expectTypeOf(attached).toEqualTypeOf<BatchedModel<ModelInfo>>();
 expectTypeOf(attached.model).toEqualTypeOf<ModelInfo>();
 expectTypeOf(attached.share()).toEqualTypeOf<ModelToken>();
@@ -109,6 +111,17 @@ inference.attach(token, { batchSize: 3 });
 inference.attach('token');
 // @ts-expect-error functions stay in their thread
 one.share();
+
+// --- Caches: the key is made of the features of one row
+
+inference.dynamically((_: Tensors) => tensor, {
+  cache: new Map(),
+  cacheKey: (features) => expectTypeOf(features).toEqualTypeOf<Features>(),
+});
+inference.dynamically(model, { cache: new MemoryCache(), cacheKey: ({ ids }) => ids });
+void inference.load('model.onnx', { cache: new MemoryCache(), cacheKey: ({ ids }) => ids });
+// @ts-expect-error cacheKey gets features
+inference.dynamically(model, { cacheKey: (item: string) => item });
 
 // --- Errors
 
