@@ -18,6 +18,14 @@ async function until(condition) {
   while (!condition()) await turn();
 }
 
+/** Collects garbage until `condition` holds; the program's hang deadline ends it if something stays. */
+async function collect(condition) {
+  while (!condition()) {
+    globalThis.gc();
+    await turn();
+  }
+}
+
 /** A thread that runs share-body.mjs. */
 class Thread {
   #answers = new Map();
@@ -67,8 +75,14 @@ function sayAccounts({ admitted, totalProcessed, failed, cancelled, timedOut, cl
 
 /** What the process has open and runs, where the system tells. */
 const entries = (folder) => (process.platform === 'linux' ? readdirSync(`/proc/self/${folder}`) : []);
-const threadNames = () => entries('task').map((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim());
-const lanes = () => threadNames().filter((name) => name.startsWith('batched-cpu')).length;
+const lanes = () => entries('task').filter((id) => nameOf(id).startsWith('batched-cpu')).length;
+function nameOf(thread) {
+  try {
+    return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8');
+  } catch {
+    return ''; // it has ended since
+  }
+}
 const lanesAre = (count) => process.platform !== 'linux' || lanes() === count;
 
 const scenarios = {
@@ -185,10 +199,7 @@ const scenarios = {
       if (close) await attached.close();
     };
     const settle = async (count) => {
-      while (collected < count) {
-        globalThis.gc();
-        await turn();
-      }
+      await collect(() => collected >= count);
       return [entries('fd').length, entries('task').length, process.getActiveResourcesInfo().length];
     };
     for (let i = 0; i < 10; i++) await one(true);
@@ -201,7 +212,7 @@ const scenarios = {
       after.map((count, i) => count - before[i]),
     );
     // Each has 64 KiB for its calls, which goes a little later than the callable.
-    while (process.memoryUsage().arrayBuffers > arrayBuffers + 2 ** 20) await settle(210);
+    await collect(() => process.memoryUsage().arrayBuffers < arrayBuffers + 2 ** 20);
     say(values(await model.acall(row(3))), model.stats.totalProcessed);
   },
 
@@ -263,17 +274,11 @@ const scenarios = {
       registry.register(model);
       return model.share();
     })();
-    const gone = async (count) => {
-      while (collected < count) {
-        globalThis.gc();
-        await turn();
-      }
-    };
-    await gone(1);
+    await collect(() => collected === 1);
     const [thread] = await threads(1, token);
     say(await thread.ask('acall', [1]));
     (() => registry.register(inference.attach(token)))();
-    await gone(2);
+    await collect(() => collected === 2);
     say(await thread.ask('sync', [2]));
     await thread.end();
   },
