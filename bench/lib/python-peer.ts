@@ -21,10 +21,18 @@ export interface PythonLoad {
   readonly seconds: number;
 }
 
+export interface PythonRun {
+  readonly inFlight: number;
+  readonly timeoutMs: number;
+  readonly itemsPerSecond: number;
+  /** CPU time per item. */
+  readonly us: number;
+}
+
 export interface PythonFigures {
   readonly python: string;
   readonly batched: string;
-  readonly runs: readonly { inFlight: number; timeoutMs: number; itemsPerSecond: number }[];
+  readonly runs: readonly PythonRun[];
 }
 
 export type PythonPeer = (load: PythonLoad) => Promise<PythonFigures>;
@@ -54,7 +62,7 @@ async function ensureEnvironment(log: (line: string) => void): Promise<void> {
   await rm(environment, { recursive: true, force: true });
   await mkdir(path.dirname(environment), { recursive: true });
   await run('python3', ['-m', 'venv', environment]);
-  const options = ['--quiet', '--disable-pip-version-check', '--require-hashes', '--only-binary', ':all:'];
-  await run(python, ['-m', 'pip', 'install', ...options, '-r', requirements]);
+  const pip = '-m pip install --quiet --disable-pip-version-check --retries 1 --require-hashes --only-binary :all: -r';
+  await run(python, [...pip.split(' '), requirements]);
   await copyFile(requirements, installed);
 }

@@ -1,7 +1,8 @@
 """The Python library `batched` under the load of bench/suites/functions.ts.
 
 Reads one JSON object from the command line: batchSize, inFlight (a list), timeoutsMs (a list), seconds. Prints one that
-says the versions and, for every number in flight and every timeout, how many items were answered per second.
+says the versions and, for every number in flight and every timeout, how many items were answered per second and how
+many microseconds of CPU time an item took.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from importlib.metadata import version
 from batched import aio
 
 
-# A coroutine, since the library moves every batch of a plain function to another thread, which costs it much more.
+# A coroutine: the library moves every batch of a plain function to another thread, which costs it somewhat more.
 async def increment(items: list[int]) -> list[int]:
     return [item + 1 for item in items]
 
@@ -26,7 +27,7 @@ async def check(batch_size: int) -> None:
         raise RuntimeError("the answers are wrong")
 
 
-async def items_per_second(batch_size: int, in_flight: int, timeout_ms: float, seconds: float) -> float:
+async def measured(batch_size: int, in_flight: int, timeout_ms: float, seconds: float) -> dict[str, float]:
     batched = aio.dynamically(increment, batch_size=batch_size, timeout_ms=timeout_ms)
 
     async def run(end: float) -> int:
@@ -40,9 +41,13 @@ async def items_per_second(batch_size: int, in_flight: int, timeout_ms: float, s
         return sum(await asyncio.gather(*(client(number) for number in range(in_flight))))
 
     await run(time.perf_counter() + seconds / 4)
+    cpu_start = time.process_time()
     start = time.perf_counter()
     answered = await run(start + seconds)
-    return answered / (time.perf_counter() - start)
+    return {
+        "itemsPerSecond": answered / (time.perf_counter() - start),
+        "us": 1e6 * (time.process_time() - cpu_start) / answered,
+    }
 
 
 def main() -> None:
@@ -54,7 +59,7 @@ def main() -> None:
         {
             "inFlight": in_flight,
             "timeoutMs": timeout_ms,
-            "itemsPerSecond": asyncio.run(items_per_second(batch_size, in_flight, timeout_ms, load["seconds"])),
+            **asyncio.run(measured(batch_size, in_flight, timeout_ms, load["seconds"])),
         }
         for in_flight in load["inFlight"]
         for timeout_ms in load["timeoutsMs"]
