@@ -5,10 +5,11 @@ import { type Below, CachedBatcher } from './cached_batcher';
 import { BatchedError } from './errors';
 import { FeatureRows, moveBatch, product, type Row } from './feature_rows';
 import type { Features } from './features';
-import { batchOutputs, callOutput, type FunctionOutput, packRows } from './function_features';
+import { packRows } from './function_features';
+import { batchOutputs, callOutput, type FunctionOutput } from './function_outputs';
 import type { ModelCallOptions, Output } from './model_batcher';
 import type { NativeSignature, NativeTensorSpec } from './native';
-import type { BatchOptions } from './options';
+import type { BatchOptions, PaddingSide } from './options';
 import type { BatchStats } from './stats';
 import { describe, isTensor, type Tensor, typeNumber } from './tensor';
 
@@ -28,12 +29,12 @@ interface RowKind<O> {
   stack(outputs: readonly O[]): O;
 }
 
-export function functionRows(name: string): RowKind<FunctionOutput> {
-  const rowOf = (output: FunctionOutput) => ({ outputs: batchOutputs(name, output, 1), row: 0 });
+export function functionRows(name: string, side: PaddingSide): RowKind<FunctionOutput> {
+  const rowOf = (output: FunctionOutput) => ({ outputs: batchOutputs(name, output, 1), cuts: [], row: 0 });
   return {
     cut: (features) => FeatureRows.forFunction(features),
     check: rowOf,
-    stack: (outputs) => callOutput(name, outputs.map(rowOf), true) as FunctionOutput,
+    stack: (outputs) => callOutput(name, outputs.map(rowOf), true, side) as FunctionOutput,
   };
 }
 

@@ -28,7 +28,7 @@ export {
 export type { BatchedControls } from './callable';
 export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function_batcher';
-export type { FunctionOutput } from './function_features';
+export type { FunctionOutput } from './function_outputs';
 export type {
   AsyncBatchedInference,
   AsyncBatchedModel,
@@ -45,6 +45,7 @@ export type {
 export type { Features } from './features';
 export type { ModelBatchOptions, ModelCallOptions, Output } from './model_batcher';
 export type { BatchOptions, CallOptions, PaddingSide } from './options';
+export type { TrimOutputs } from './output_trims';
 export type { ModelToken } from './sharing';
 export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

@@ -7,17 +7,14 @@ import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamic
 import { BatchedError } from './errors';
 import { FunctionBatcher, type FunctionOptions, isPromise } from './function_batcher';
 import {
-  batchOutputs,
   callFeatures,
-  callOutput,
   FeatureGroups,
   type FeatureRow,
-  type FunctionOutput,
   lostMemory,
-  type OutputRow,
   rowLength,
   stackFeatures,
 } from './function_features';
+import { batchOutputs, callOutput, type FunctionOutput, type OutputRow } from './function_outputs';
 import type { Features } from './features';
 import {
   ModelBatcher,
@@ -30,6 +27,7 @@ import {
 import type { NativeEngine } from './native';
 import { type ModelInfo, modelInfo, modelKinds, type ModelOptions, OnnxModel } from './onnx_model';
 import { checkOptions, type PaddingSide } from './options';
+import { OutputTrims, type TrimOutputs } from './output_trims';
 import { engineOf, type ModelToken } from './sharing';
 import type { BatchStats, ModelStats } from './stats';
 import { describe, type Tensor } from './tensor';
@@ -49,6 +47,22 @@ export interface InferenceOptions extends Omit<FunctionOptions<FeatureRow>, 'cac
   paddingSide?: PaddingSide;
   /** True: `fn` is called with the tensors as arguments, in the order of the first call's features. Default false. */
   spreadKwargs?: boolean;
+  /**
+   * Which axes of the outputs are as long as a feature (its axis 1) was padded to: those are cut back to a row's own
+   * length, on the side that was padded. By output and axis, the feature's name; a list's outputs are called `0`, `1`
+   * and so on, and a lone tensor `0`. Without it a row comes as long as its batch was, since a size alone does not tell
+   * a padded axis from one that happens to be as long.
+   *
+   * @example
+   * const tag = inference.dynamically(run, { trimOutputs: { logits: { 1: 'input_ids' } } });
+   * const { logits } = await tag.acall({ input_ids: [[101, 7592, 102]] }); // dims [1, 3, labels] in any company
+   * // A call's own rows are stacked, short ones padded with zeros; a list has each at its own length.
+   * const rows = await tag.acall({ input_ids: [[101, 7592, 102], [101, 102]] }, { stack: false });
+   *
+   * A call without such a feature is refused with `BATCHED_INVALID_INPUT`; a batch whose outputs have no such axis, or
+   * one of another length, fails with `BATCHED_OUTPUT_MISMATCH`.
+   */
+  trimOutputs?: TrimOutputs;
 }
 
 /** A batched function over tensors. Axis 0 of every feature is the batch, and so it is of the outputs. */
@@ -108,12 +122,13 @@ const inferenceKinds = {
   padTokens: 'object',
   paddingSide: ['right', 'left', 'none'],
   spreadKwargs: 'boolean',
+  trimOutputs: 'object',
 } as const;
 
 /** A row of a batch, or why there is none. */
 type RunRow = OutputRow | BatchedError;
 
-function runFunction(fn: InferenceFunction, options: InferenceOptions) {
+function runFunction(fn: InferenceFunction, options: InferenceOptions, trims: OutputTrims) {
   const name = nameOf(fn);
   const side = options.paddingSide ?? 'right';
   const padTokens = options.padTokens ?? {};
@@ -125,10 +140,12 @@ function runFunction(fn: InferenceFunction, options: InferenceOptions) {
     const lost = rows.map(lostMemory);
     const sound = rows.filter((_, i) => lost[i] === undefined);
     if (sound.length === 0) return lost as BatchedError[];
+    const lengths = trims.lengthsOf(sound);
     const split = (output: unknown): RunRow[] => {
       const outputs = batchOutputs(name, output, sound.length);
+      const cuts = trims.cuts(name, outputs, lengths);
       let row = 0;
-      return lost.map((error) => error ?? { outputs, row: row++ });
+      return lost.map((error) => error ?? { outputs, cuts, row: row++ });
     };
     const output: unknown = call(stackFeatures(sound, side, padTokens));
     return isPromise(output) ? Promise.resolve(output).then(split) : split(output);
@@ -143,6 +160,7 @@ function checkInferenceOptions(where: string, options: InferenceOptions): void {
       throw new TypeError(`${where}: option 'padTokens' must have numbers, got ${describe(value)} for '${name}'`);
     }
   }
+  new OutputTrims(where, options.trimOutputs); // for what it throws
 }
 
 /** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
@@ -158,9 +176,11 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   checkFunction(where, fn);
   checkInferenceOptions(where, options);
   const name = nameOf(fn);
-  const groups = new FeatureGroups(options.paddingSide ?? 'right', options.padTokens ?? {});
+  const { paddingSide: side = 'right', padTokens = {}, trimOutputs } = options;
+  const trims = new OutputTrims(where, trimOutputs);
+  const groups = new FeatureGroups(side, padTokens, trims);
   const batcher = new FunctionBatcher<FeatureRow, RunRow>(
-    runFunction(fn, options),
+    runFunction(fn, options, trims),
     { ...options, cacheKey: undefined, lengthOf: options.lengthOf ?? rowLength },
     name,
     (row) => groups.of(row),
@@ -172,7 +192,7 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   const outputOf = (rows: readonly RunRow[], callOptions: ModelCallOptions | undefined) => {
     const error = rows.find((row) => row instanceof BatchedError);
     if (error !== undefined) throw error;
-    return callOutput(name, rows as readonly OutputRow[], callOptions?.stack !== false);
+    return callOutput(name, rows as readonly OutputRow[], callOptions?.stack !== false, side);
   };
   const acall = async (features: Features, callOptions?: ModelCallOptions) =>
     outputOf((await batcher.acall(rowsOf(features), callOptions)) as RunRow[], callOptions);
@@ -182,7 +202,7 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   };
   const plain = { acall, call };
   if (options.cache === undefined) return dress(plain, batcher, asynchronous);
-  const cached = cachedInference(plain, batcher, functionRows(name), options, name);
+  const cached = cachedInference(plain, batcher, functionRows(name, side), options, name);
   // Of an async function a sync call is refused, hit or miss.
   return dress({ ...cached.calls, ...(isAsyncFunction(fn) ? { call } : {}) }, cached.batcher, asynchronous);
 }

@@ -15,8 +15,8 @@ test('examples/worker-threads.ts: two workers share batches, with async and with
   });
   expect(stdout).toMatch(/2 workers share it/);
   const [asynchronous, sync] = stdout.match(/\d+ texts\/s in batches of .*\n( +\d+ rows .*\n)+/g)!;
-  for (const histogram of [asynchronous!, sync!]) {
-    const rows = [...histogram.matchAll(/(\d+) rows █* ?(\d+)/g)].map(
+  for (const histogram of [asynchronous, sync]) {
+    const rows = [...histogram!.matchAll(/(\d+) rows █* ?(\d+)/g)].map(
       ([, size, batches]) => Number(size) * Number(batches),
     );
     expect(rows.reduce((sum, some) => sum + some, 0)).toBe(80);

@@ -68,6 +68,9 @@ inference.dynamically((_: Tensors) => 3);
 inference.dynamically((_: Tensors) => tensor, { paddingSide: 'up' });
 // @ts-expect-error pad values are numbers
 inference.dynamically((_: Tensors) => tensor, { padTokens: { ids: '0' } });
+// @ts-expect-error an axis follows a feature, by name
+inference.dynamically((_: Tensors) => tensor, { trimOutputs: { logits: 1 } });
+inference.dynamically((_: Tensors) => tensor, { trimOutputs: { 0: { 1: 'ids' }, hidden: { 2: 'ids' } } });
 // @ts-expect-error no such option
 inference.dynamically({ padToken: 3 });
 // @ts-expect-error no such option of a call
