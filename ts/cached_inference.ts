@@ -38,7 +38,7 @@ export function functionRows(name: string, side: PaddingSide): RowKind<FunctionO
   };
 }
 
-export function modelRows({ inputs, outputs: specs }: NativeSignature): RowKind<Output> {
+export function modelRows({ inputs, outputs: specs }: NativeSignature, side: PaddingSide): RowKind<Output> {
   const partsOf = (output: Output): Tensor[] =>
     specs.length === 1 ? [output as Tensor] : specs.map(({ name }) => (output as Record<string, Tensor>)[name]!);
   return {
@@ -50,6 +50,7 @@ export function modelRows({ inputs, outputs: specs }: NativeSignature): RowKind<
         stackParts(
           rows.map((parts) => parts[i]!),
           spec.batchAxis,
+          side,
         ),
       );
       return specs.length === 1 ? stacked[0]! : Object.fromEntries(specs.map(({ name }, i) => [name, stacked[i]!]));
@@ -69,13 +70,13 @@ function checkPart(part: unknown, { name, type, dims, batchAxis }: NativeTensorS
   throw new BatchedError('BATCHED_OUTPUT_MISMATCH', `the cache gave ${describe(part)} for output '${name}' of a row`);
 }
 
-/** Single rows, padded with zeros on the right where they differ in length. */
-function stackParts(parts: readonly Tensor[], batchAxis: number): Tensor {
+/** Single rows, padded with zeros where they differ in length. */
+function stackParts(parts: readonly Tensor[], batchAxis: number, side: PaddingSide): Tensor {
   const rows = parts.map(({ type, dims, data }) => {
     const own = dims.toSpliced(batchAxis, 1);
     return { tensor: { type, dims: [1, ...own], data }, place: 0, own };
   });
-  return moveBatch(packRows(typeNumber(parts[0]!.type)!, rows, 'right', 0), batchAxis);
+  return moveBatch(packRows(typeNumber(parts[0]!.type)!, rows, side, 0), batchAxis);
 }
 
 /** The layer above `plain`, which runs rows, and `below`, the batcher of both. */

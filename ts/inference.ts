@@ -22,6 +22,7 @@ import {
   type ModelBatchOptions,
   type ModelCallOptions,
   type Output,
+  paddingSides,
   startEngine,
 } from './model_batcher';
 import type { NativeEngine } from './native';
@@ -226,7 +227,8 @@ function wrapEngine(
   if (options.cache === undefined) {
     dressed = dress(plain, batcher, asynchronous);
   } else {
-    const cached = cachedInference(plain, batcher, modelRows(engine.signature), options, where);
+    const rows = modelRows(engine.signature, paddingSides[engine.paddingSide]!);
+    const cached = cachedInference(plain, batcher, rows, options, where);
     dressed = dress(cached.calls, cached.batcher, asynchronous);
   }
   return Object.defineProperties(dressed, {

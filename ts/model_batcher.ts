@@ -46,7 +46,8 @@ export const modelBatchKinds = {
   lengthOf: 'function',
 } as const;
 
-const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
+/** By number, as native code has them. */
+export const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
 
 /** An engine of the model's own, with its lanes. */
 export function startEngine(model: OnnxModel, options: ModelBatchOptions): NativeEngine {

@@ -108,6 +108,8 @@ export const CallNumbers = {
 
 export interface NativeEngine {
   readonly signature: NativeSignature;
+  /** 0 right, 1 left, 2 none. */
+  readonly paddingSide: number;
   /** Where a call is described before submit() or runSync(), and as many as it has room for before submitPacked(). */
   readonly numbers: Float64Array;
   /** Where the elements of packed calls are. */

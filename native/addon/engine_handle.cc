@@ -64,6 +64,7 @@ Napi::Function EngineHandle::define(Napi::Env env) {
   return DefineClass(env, "Engine",
                      {
                          InstanceAccessor<&EngineHandle::signature>("signature"),
+                         InstanceAccessor<&EngineHandle::padding_side>("paddingSide"),
                          InstanceAccessor<&EngineHandle::numbers>("numbers"),
                          InstanceAccessor<&EngineHandle::arena>("arena"),
                          InstanceMethod<&EngineHandle::submit_packed>("submitPacked"),
@@ -132,6 +133,10 @@ void EngineHandle::end() {
 
 Napi::Value EngineHandle::signature(const Napi::CallbackInfo& info) {
   return signature_object(info.Env(), engine_->signature());
+}
+
+Napi::Value EngineHandle::padding_side(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(engine_->options().padding_side));
 }
 
 Napi::Value EngineHandle::numbers(const Napi::CallbackInfo& /*info*/) { return numbers_.Value(); }

@@ -32,6 +32,7 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
  private:
   // See the class of the same name in ts/native.ts for what each takes and gives.
   Napi::Value signature(const Napi::CallbackInfo& info);
+  Napi::Value padding_side(const Napi::CallbackInfo& info);
   Napi::Value numbers(const Napi::CallbackInfo& info);
   Napi::Value arena(const Napi::CallbackInfo& info);
   napi_value submit(Napi::Env env, std::span<const napi_value> arguments);

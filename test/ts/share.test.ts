@@ -165,11 +165,19 @@ describe('an attached callable', () => {
   test('looks up in a cache of its own', async () => {
     const model = await open(echo);
     const cache = new MemoryCache();
-    const attached = inference.attach(model.share(), { cache, cacheKey: ({ x }) => String(x) });
+    const attached = inference.attach(model.share(), { cache });
     for (let i = 0; i < 3; i++) expect(values(await attached.acall(row(1, 2)))).toEqual([1, 2]);
     expect(values(attached(row(1, 2)))).toEqual([1, 2]);
     expect(attached.stats.cacheStats).toMatchObject({ gets: 4, hits: 3, sets: 1 });
     expect(model.stats.totalProcessed).toBe(1);
+  });
+
+  test('pads on the side of the model, with a cache too', async () => {
+    const model = await open(echo, { paddingSide: 'left' });
+    for (const options of [{}, { cache: new MemoryCache() }]) {
+      const attached = inference.attach(model.share(), options);
+      expect(values(await attached.acall({ x: [[1, 2, 3], [4]] }))).toEqual([1, 2, 3, 0, 0, 4]);
+    }
   });
 
   test('has no other options', async () => {
