@@ -106,8 +106,6 @@ expectTypeOf(attached({ ids: [[1]] })).toEqualTypeOf<Output>();
 expectTypeOf(aio.inference.attach(token)).toEqualTypeOf<AsyncBatchedModel<ModelInfo>>();
 // What takes an attached model takes a loaded one.
 expectTypeOf<BatchedModel>().toExtend<BatchedModel<ModelInfo>>();
-// @ts-expect-error what is attached to is no OnnxModel
-inference.dynamically(attached.model);
 // @ts-expect-error the options are those of the model
 inference.attach(token, { batchSize: 3 });
 // @ts-expect-error a token comes from share()
