@@ -2,8 +2,8 @@
 import fs from 'node:fs';
 import { filesUnder, inRoot, isProgram, main } from './util.mjs';
 
-// The engine's outside world: the C++ standard library, what it takes to name and nice a thread, NVTX markers.
-const ENGINE_HEADERS = /^([a-z_]+|pthread\.h|sched\.h|unistd\.h|sys\/(resource|syscall|types)\.h|nvtx3\/.*)$/;
+// The outside world of the engine: the C++ standard library, what it takes to name and nice a thread, entropy, NVTX.
+const ENGINE_HEADERS = /^([a-z_]+|pthread\.h|sched\.h|unistd\.h|sys\/(random|resource|syscall|types)\.h|nvtx3\/.*)$/;
 
 const isNapi = (header) => /(^|\/)(napi.*|node_api.*|js_native_api.*|node|v8|uv)\.h$/.test(header);
 const isOnnxRuntime = (header) => /onnxruntime/.test(header);
