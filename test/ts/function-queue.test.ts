@@ -133,16 +133,16 @@ class Pair {
   step(step: Step): void {
     switch (step.do) {
       case 'admit':
-        return this.#admit(step.calls);
+        { this.#admit(step.calls); return; }
       case 'admitSingles':
-        return this.#admitSingles(step.lengths);
+        { this.#admitSingles(step.lengths); return; }
       case 'next':
         this.next(step.force);
         return;
       case 'finish':
-        return this.finish();
+        { this.finish(); return; }
       case 'remove':
-        return this.#remove(this.#slots === 0 ? 0 : step.slot % this.#slots);
+        { this.#remove(this.#slots === 0 ? 0 : step.slot % this.#slots); return; }
     }
   }
 
