@@ -61,13 +61,15 @@ export const overload: Suite = {
       memory.stop();
       held.stop();
 
-      // engine.h: (R + 1) rows before it at worst one by one; with full batches, which form here, batch by batch.
+      // engine.h, and the batch that runs: row by row at worst; batch by batch where full ones form, as they do here.
       const batch = during.processingTime.max;
       const lanes = during.lanes.length;
       const bound = Math.ceil((maxQueueRows + 1) / lanes) * batch + batch;
+      const fullBatches = (Math.ceil((maxQueueRows + 1) / (lanes * batchSize)) + 2) * batch;
       const drain = (1e3 * (during.queueSize + lanes * batchSize)) / peak + batch;
       report.add('overload/throughput-of-peak', '', throughput / peak, { atLeast: 0.95 });
       report.add('overload/longest-of-bound', '', Math.max(...flood.answered) / bound, { atMost: 1 });
+      report.add('overload/longest-of-full-batch-bound', '', Math.max(...flood.answered) / fullBatches, { atMost: 1 });
       report.add('overload/other-refusals', '', flood.otherRefusals, { atMost: 0 });
       report.add('overload/refusal-p99-ms', 'ms', quantile(sorted(flood.refused), 0.99), { atMost: 10 });
       report.add('overload/refused-at-half-load', '', half.refused.length + half.otherRefusals, { atMost: 0 });
