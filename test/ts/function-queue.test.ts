@@ -132,17 +132,25 @@ class Pair {
 
   step(step: Step): void {
     switch (step.do) {
-      case 'admit':
-        { this.#admit(step.calls); return; }
-      case 'admitSingles':
-        { this.#admitSingles(step.lengths); return; }
+      case 'admit': {
+        this.#admit(step.calls);
+        return;
+      }
+      case 'admitSingles': {
+        this.#admitSingles(step.lengths);
+        return;
+      }
       case 'next':
         this.next(step.force);
         return;
-      case 'finish':
-        { this.finish(); return; }
-      case 'remove':
-        { this.#remove(this.#slots === 0 ? 0 : step.slot % this.#slots); return; }
+      case 'finish': {
+        this.finish();
+        return;
+      }
+      case 'remove': {
+        this.#remove(this.#slots === 0 ? 0 : step.slot % this.#slots);
+        return;
+      }
     }
   }
 
