@@ -1,4 +1,4 @@
-/** npm run bench -- <suite> [--json file] [--rounds n] [--quick]: see `about` of each suite, or run it without one. */
+/** npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]: see `about` of each suite, or run it without one. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,42 +16,60 @@ const suites: Record<string, () => Promise<Suite>> = {
   functions: async () => (await import('./suites/functions.js')).functions,
   eventloop: async () => (await import('./suites/eventloop.js')).eventloop,
   memory: async () => (await import('./suites/memory.js')).memory,
+  overload: async () => (await import('./suites/overload.js')).overload,
+  fairness: async () => (await import('./suites/fairness.js')).fairness,
+  soak: async () => (await import('./suites/soak.js')).soak,
 };
+
+/** Too long to be one of `all`. */
+const alone = ['soak'];
 
 interface Arguments {
   readonly suite: string | undefined;
   readonly json: string | undefined;
   readonly rounds: number;
   readonly quick: boolean;
+  readonly minutes: number | undefined;
+  readonly svg: string | undefined;
 }
 
 function readArguments(): Arguments {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: 'string' }, rounds: { type: 'string' }, quick: { type: 'boolean', default: false } },
+    options: {
+      json: { type: 'string' },
+      rounds: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      minutes: { type: 'string' },
+      svg: { type: 'string' },
+    },
   });
   const rounds = Number(values.rounds ?? (values.quick ? 2 : 5));
   if (!(Number.isInteger(rounds) && rounds >= 1)) {
     throw new RangeError(`--rounds is a whole number of at least 1, not ${values.rounds}`);
   }
+  const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
+  if (minutes !== undefined && !(minutes > 0 && minutes < Infinity)) {
+    throw new RangeError(`--minutes is a number above 0, not ${values.minutes}`);
+  }
   if (positionals.length > 1) throw new TypeError(`one suite at a time (or all), not ${positionals.join(' ')}`);
-  return { suite: positionals[0], json: values.json, rounds, quick: values.quick };
+  return { suite: positionals[0], json: values.json, rounds, quick: values.quick, minutes, svg: values.svg };
 }
 
 async function listSuites(): Promise<void> {
-  console.log('npm run bench -- <suite> [--json file] [--rounds n] [--quick]\n');
+  console.log('npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]\n');
   for (const [name, load] of Object.entries(suites)) console.log(`  ${name.padEnd(12)} ${(await load()).about}`);
-  console.log(`  ${'all'.padEnd(12)} every suite, each in a process of its own`);
+  console.log(`  ${'all'.padEnd(12)} every suite but ${alone.join(', ')}, each in a process of its own`);
 }
 
-async function runSuite(name: string, { rounds, quick, json }: Arguments): Promise<void> {
+async function runSuite(name: string, { rounds, quick, json, minutes, svg }: Arguments): Promise<void> {
   const suite = await suites[name]!();
   const machine = describeMachine();
   console.log(`${name}: ${suite.about}`);
   console.log(`${machineLine(machine)}; ${rounds} rounds${quick ? ', quick' : ''}\n`);
   const report = new Report();
   const start = performance.now();
-  await suite.run({ rounds, quick, log: (line) => console.log(line) }, report);
+  await suite.run({ rounds, quick, minutes, svg, log: (line) => console.log(line) }, report);
   console.log(`\n${report.table()}`);
   console.log(`\n${name}: ${((performance.now() - start) / 1e3).toFixed(0)} s`);
   if (json !== undefined) writeJson(json, name, machine, report.results);
@@ -62,7 +80,7 @@ function runAll({ rounds, quick, json }: Arguments): void {
   const machine = describeMachine();
   const results: Result[] = [];
   try {
-    for (const name of Object.keys(suites)) {
+    for (const name of Object.keys(suites).filter((name) => !alone.includes(name))) {
       const file = path.join(folder, `${name}.json`);
       const args = [...process.execArgv, __filename, name, '--json', file, '--rounds', String(rounds)];
       const { status } = spawnSync(process.execPath, quick ? [...args, '--quick'] : args, { stdio: 'inherit' });

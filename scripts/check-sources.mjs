@@ -8,6 +8,7 @@ const CMAKE_LISTS = {
   BATCHED_ORT_SOURCES: 'native/ort',
   BATCHED_ADDON_SOURCES: 'native/addon',
   BATCHED_TEST_SOURCES: 'test/native',
+  BATCHED_FUZZ_SOURCES: 'test/fuzz',
 };
 const sources = (folder) => filesUnder(folder, /\.cc$/);
 

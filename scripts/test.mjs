@@ -2,7 +2,7 @@
 //
 //   npm test                          types, C++ tests, jest, the npm package
 //   npm test -- --only native         one runner: types, native, jest or package
-//   npm test -- --sanitizers          the C++ tests once more under ASan+UBSan, and under TSan
+//   npm test -- --sanitizers          the C++ tests, and jest on the addon, once more under ASan+UBSan and under TSan
 //   npm test -- -t pattern            anything else goes to jest
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -70,11 +70,11 @@ function runNative(name, folder, target, configureArgs, env) {
   return settle(name, run, { passed: ran.length - failed, failed, skipped: tests.length - ran.length });
 }
 
-function runJest(name, jestArgs) {
+function runJest(name, jestArgs, env) {
   say(name);
   const report = inRoot('build/reports', `${name}.json`);
   const args = [inRoot('node_modules/jest/bin/jest.js'), '--json', '--outputFile', report, ...jestArgs];
-  const run = runWithReport(process.execPath, args, report);
+  const run = runWithReport(process.execPath, args, report, env);
   const {
     numPassedTests = 0,
     numFailedTests = 0,
@@ -84,6 +84,38 @@ function runJest(name, jestArgs) {
   // A test file that does not even load has no tests to count.
   const failed = numFailedTests + numRuntimeErrorTestSuites;
   return settle(name, run, { passed: numPassedTests, failed, skipped: numPendingTests });
+}
+
+/** The jest files whose every line of native code is worth a sanitizer: they need no downloaded model. */
+const ADDON_TESTS = [
+  'dynamically[\\w-]*',
+  'function-queue',
+  'fuzz',
+  'inference-functions',
+  'model',
+  'model-batching',
+  'model-input',
+  'model-load',
+  'model-outputs',
+  'native',
+  'options',
+  'share',
+  'trim-outputs',
+];
+
+/** Jest on the addon of a sanitizer's folder: node itself is not instrumented, so the runtime is loaded before it. */
+function runAddon(name, preset, env) {
+  if (process.platform !== 'linux') return { name, passed: 0, failed: 0, note: 'not run: only on Linux' };
+  const folder = `build/${preset}`;
+  step(`${name}-configure`, `${folder}: configuring`, configure(folder, '--preset', preset));
+  step(`${name}-build`, `${folder}: building batched`, build(folder, 'batched'));
+  const compiler = cacheEntry(folder, 'CMAKE_CXX_COMPILER');
+  const library = `lib${preset}.so`;
+  const runtime = spawnSync(compiler, [`-print-file-name=${library}`], { encoding: 'utf8' }).stdout.trim();
+  if (!fs.existsSync(runtime)) throw new Advice(`${compiler} has no ${library} (it must be g++)`);
+  const only = ['--testPathPatterns', `/test/ts/(${ADDON_TESTS.join('|')})\\.test\\.ts$`];
+  // node-gyp-build looks in $BATCHED_PREBUILD/build/Release.
+  return runJest(name, only, { ...env, LD_PRELOAD: fs.realpathSync(runtime), BATCHED_PREBUILD: inRoot(folder) });
 }
 
 /** A runner that cannot even be built is one failure; the others still get their turn. */
@@ -104,9 +136,22 @@ function installedCore() {
   return inRoot('node_modules/onnxruntime-node/bin/napi-v6', folder, process.arch, name);
 }
 
+const ASAN = 'detect_stack_use_after_return=1:strict_string_checks=1';
+const TSAN = 'second_deadlock_stack=1';
+const UBSAN_OPTIONS = 'print_stacktrace=1';
+
+/** Per preset, the environment of the C++ tests, and of node with the addon. */
 const SANITIZERS = {
-  asan: { ASAN_OPTIONS: 'detect_stack_use_after_return=1:strict_string_checks=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
-  tsan: { TSAN_OPTIONS: 'second_deadlock_stack=1' },
+  asan: {
+    tests: { ASAN_OPTIONS: ASAN, UBSAN_OPTIONS },
+    // Node frees little of what it holds when it exits: its leaks would drown ours. The C++ tests look for those.
+    addon: { ASAN_OPTIONS: `${ASAN}:detect_leaks=0`, UBSAN_OPTIONS },
+  },
+  tsan: {
+    tests: { TSAN_OPTIONS: TSAN },
+    // Node and ONNX Runtime synchronize by means that TSan does not see, so only what our own code does counts.
+    addon: { TSAN_OPTIONS: `${TSAN}:ignore_noninstrumented_modules=1` },
+  },
 };
 
 main(() => {
@@ -123,7 +168,10 @@ main(() => {
     );
   }
   for (const [preset, env] of sanitizers ? Object.entries(SANITIZERS) : []) {
-    add(preset, () => runNative(preset, `build/${preset}`, 'batched_tests', ['--preset', preset], env));
+    if (runs('native')) {
+      add(preset, () => runNative(preset, `build/${preset}`, 'batched_tests', ['--preset', preset], env.tests));
+    }
+    if (runs('jest')) add(`addon-${preset}`, () => runAddon(`addon-${preset}`, preset, env.addon));
   }
   if (runs('jest')) add('jest', () => runJest('jest', jestArgs));
   // Last and alone: it builds what it packs.
@@ -135,7 +183,7 @@ main(() => {
   say('all runners');
   for (const { name, passed, failed, skipped = 0, note } of results) {
     const counts = `${passed} ok, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`;
-    console.error(`   ${name.padEnd(8)}${counts}${note ? `: ${note}` : ''}`);
+    console.error(`   ${name.padEnd(12)}${counts}${note ? `: ${note}` : ''}`);
   }
   const sum = (key) => results.reduce((total, result) => total + result[key], 0);
   const [passed, failed] = [sum('passed'), sum('failed')];

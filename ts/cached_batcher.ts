@@ -170,7 +170,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
         resolve([]);
         return;
       }
-      const keys = items.map((item) => this.#cache.keyOf(item));
+      const keys = this.#keysOf(items);
       if (this.#closing) throw this.#closedError();
       // Below, every item is a call of its own; where priorities count, it still ranks with the other large calls.
       const priority = (options.priority ?? 0) + (items.length > this.#smallBatchThreshold ? 1 : 0);
@@ -188,7 +188,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   callAll(items: readonly T[], options: CallOptions = {}): U[] {
     checkCallOptions(options);
     if (options.signal?.aborted === true) throw options.signal.reason;
-    const keys = items.map((item) => this.#cache.keyOf(item));
+    const keys = this.#keysOf(items);
     if (this.#closing && items.length > 0) throw this.#closedError();
     const results = new Array<U>(items.length);
     const missing = new Map<unknown, { item: T; key: unknown; places: number[] }>();
@@ -212,6 +212,11 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
       if (key !== undefined) void this.#write(key, value);
     });
     return results;
+  }
+
+  /** Holes are items like others, which `map` would pass over. */
+  #keysOf(items: readonly T[]): unknown[] {
+    return Array.from(items, (item) => this.#cache.keyOf(item));
   }
 
   #watch(call: Call<T, U>, { signal, deadlineMs }: CallOptions): void {

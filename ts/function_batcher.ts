@@ -179,7 +179,7 @@ export class FunctionBatcher<T, U> {
     }
     const items = input.slice() as T[];
     const lengthOf = this.#lengthOf;
-    const lengths = lengthOf === undefined ? [] : items.map((item) => this.#measure(item, lengthOf));
+    const lengths = lengthOf === undefined ? [] : Array.from(items, (item) => this.#measure(item, lengthOf)); // holes too
     if (this.#closing) throw this.#closedError();
     const slots: number[] = [];
     const call = new ItemCall<T, U>(items, slots, new Array<U>(items.length), requestOf(options), resolve, reject);

@@ -5,6 +5,10 @@ export interface Settings {
   readonly rounds: number;
   /** Smaller quantities: a look within a minute, not figures to keep. */
   readonly quick: boolean;
+  /** Of suites that run as long as they are told to. */
+  readonly minutes: number | undefined;
+  /** Where a suite that plots something writes it. */
+  readonly svg: string | undefined;
   /** One line about what is going on. */
   readonly log: (line: string) => void;
 }

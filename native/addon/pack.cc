@@ -63,10 +63,11 @@ Status pack_rows(const Napi::CallbackInfo& info) {
   if (!read_memory(info[0], size, &out)) return refuse("the stacked tensor has the wrong type");
   if (!read_memory(info[1], sizeof(double), &out_dims_memory)) return refuse("dims must be a Float64Array");
   if (!read_memory(info[7], sizeof(double), &rows_memory)) return refuse("rows must be a Float64Array");
+  if (out_dims_memory.bytes < rank * sizeof(double)) return refuse("dims must have a number for each axis");
   const Dims out_dims = read_dims({reinterpret_cast<const double*>(out_dims_memory.data), rank});
   const std::size_t per_row = 2 + rank + (rank - 1);
   const auto count = static_cast<std::size_t>(out_dims[0]);
-  if (out_dims_memory.bytes < rank * sizeof(double) || rows_memory.bytes < count * per_row * sizeof(double)) {
+  if (count > rows_memory.bytes / (per_row * sizeof(double))) {
     return refuse("the description of the rows is too short");
   }
   if (!holds(out, out_dims, size)) return refuse("the stacked tensor is smaller than its dims");

@@ -104,6 +104,7 @@ void put_row(const TensorView& from, const Dims& whole, std::size_t batch_axis, 
 }  // namespace
 
 void fill_elements(DType dtype, double value, std::byte* destination, std::size_t count) {
+  if (count == 0) return;  // the memory of no elements may be null
   if (value == 0) {
     std::memset(destination, 0, count * element_size(dtype));
     return;
@@ -283,8 +284,7 @@ Dims stacked_dims(std::span<const TensorView> rows, std::size_t batch_axis) {
 
 void stack_rows(std::span<const TensorView> rows, const Dims& dims, std::size_t batch_axis, PaddingSide side,
                 std::byte* destination) {
-  const DType dtype = rows.front().dtype;
-  std::memset(destination, 0, dims.elements() * element_size(dtype));
+  fill_elements(rows.front().dtype, 0, destination, dims.elements());
   for (std::size_t r = 0; r < rows.size(); ++r) {
     put_row(rows[r], dims, batch_axis, r, side, destination);
   }

@@ -8,11 +8,12 @@
 //
 // Guarantees
 //   1. Work conservation: an idle lane and a waiting row do not coexist, unless `timeout` is set.
-//   2. Bounded waiting: a row enqueued at t with slack s becomes the anchor at the latest when every row
-//      with an earlier virtual deadline has been bound. Those are at most R = (rows waiting at t) +
-//      (rows admitted in (t, t + s]). Every dispatch takes the anchor, so with L lanes and batches of
-//      at most D nanoseconds it is bound within  s + ceil(R / L) * D; when full batches can be formed
-//      around the anchors, R / batch_size takes the place of R.
+//   2. Bounded waiting: every dispatch takes the anchor, the row of the earliest virtual deadline. So a row
+//      enqueued at t with slack s is bound by the (R + 1)-th dispatch at the latest, where R rows have an
+//      earlier one: of those that wait at t, and of those admitted in (t, t + s - m], m being the least
+//      slack among them (at least -most_slack; 0 unless priorities are negative). With L lanes and batches
+//      of at most D nanoseconds, retries included, that is within  ceil((R + 1) / L) * D, and with `timeout`
+//      within that much more. Where full batches form around the anchors, R / batch_size takes R's place.
 //   3. Every admitted call settles exactly once.
 //   4. Memory: the queue holds at most max_rows rows (or one larger call) and max_bytes bytes of inputs,
 //      a lane holds slots() batches.

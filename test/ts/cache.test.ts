@@ -93,6 +93,16 @@ describe('looked up before queueing', () => {
     expect(run.batches).toEqual([[1], [2]]);
   });
 
+  test('holes are items like others: a call with some settles', async () => {
+    const run = recorded((item: unknown) => String(item));
+    const f = dynamically(run, { cache: new MemoryCache() });
+    const sparse: unknown[] = [1];
+    sparse[2] = 3;
+    expect(await f.acall(sparse)).toEqual(['1', 'undefined', '3']);
+    expect(f(sparse)).toEqual(['1', 'undefined', '3']);
+    expect(run.batches.flat()).toEqual([1, undefined, 3]);
+  });
+
   test('an empty array gives an empty array', async () => {
     const f = dynamically(recorded(double), { cache: new MemoryCache() });
     expect(f([])).toEqual([]);
