@@ -2,17 +2,18 @@
 import type { BenchReport, Result } from './bench';
 import { readable, type Scale, scaleFor, spreadLabels } from './chart_scale';
 
-const width = 1040;
-const height = 520;
-const top = 128;
-const bottom = 448;
+const width = 1080;
+const height = 550;
+const top = 158;
+const bottom = 478;
 const panels = [
-  { left: 76, right: 440 },
-  { left: 588, right: 952 },
+  { left: 76, right: 426 },
+  { left: 612, right: 962 },
 ] as const;
 
 interface Panel {
   title: string;
+  caption: string;
   left: number;
   right: number;
   /** What a result's dot shows, and where a thin line from it ends. */
@@ -64,7 +65,7 @@ function text(x: number, y: number, attributes: string, content: string): string
 }
 
 function axes(panel: Panel, scale: Scale, columns: readonly { x: number; name: string }[]): string[] {
-  const { left, right, title } = panel;
+  const { left, right, title, caption } = panel;
   const grid = scale.ticks.map((tick) => {
     const y = scale.at(tick);
     const line = `<line class="grid" x1="${left}" x2="${right}" y1="${y.toFixed(1)}" y2="${y.toFixed(1)}"/>`;
@@ -74,7 +75,8 @@ function axes(panel: Panel, scale: Scale, columns: readonly { x: number; name: s
   const sizes = columns.filter(({ name }) => name !== 'alone').map(({ x }) => x);
   const middle = (sizes[0]! + sizes.at(-1)!) / 2;
   return [
-    text(left - 44, top - 28, 'class="heading"', title),
+    text(left - 44, top - 50, 'class="heading"', title),
+    text(left - 44, top - 30, 'class="quiet"', caption),
     ...grid,
     ...names,
     text(middle, bottom + 48, 'class="quiet" text-anchor="middle"', 'batchSize'),
@@ -162,10 +164,17 @@ export function chartOf(report: BenchReport): string {
   const { cpu, cores } = report.machine;
   const clients = Math.max(...report.results.map((result) => result.clients));
   const drawn: Panel[] = [
-    { ...panels[0], title: 'Rows per second', value: (result) => result.rowsPerSecond, best: (a, b) => a >= b },
+    {
+      ...panels[0],
+      title: 'Rows per second',
+      caption: 'beside each line the most, and at which batchSize',
+      value: (result) => result.rowsPerSecond,
+      best: (a, b) => a >= b,
+    },
     {
       ...panels[1],
-      title: 'Milliseconds from call to result: median, and up to the 99th percentile',
+      title: 'Milliseconds from call to result',
+      caption: 'median; thin lines reach to the 99th percentile',
       value: ({ latency }) => latency.p50,
       reach: ({ latency }) => latency.p99,
       best: (a, b) => a <= b,

@@ -8,7 +8,7 @@ export type Paint = (style: Style, text: string) => string;
 /** `hasColors` knows NO_COLOR and TERM=dumb. */
 export function paintFor(stream: NodeJS.WriteStream, wanted: boolean): Paint {
   const colours = wanted && stream.isTTY && (stream as WriteStream).hasColors();
-  return colours ? (style, text) => styleText(style, text) : (_, text) => text;
+  return colours ? (style, text) => styleText(style, text, { validateStream: false }) : (_, text) => text;
 }
 
 /** Columns of equal width; those named in `right` hold numbers. `head` is painted as one line. */
