@@ -77,7 +77,8 @@ describe('colours', () => {
     expect(paintFor(terminal(true), true)('red', 'x')).toContain('\u001b[');
     expect(paintFor(terminal(true), false)('red', 'x')).toBe('x');
     expect(paintFor(terminal(false), true)('red', 'x')).toBe('x');
-    expect(paintFor({ isTTY: false } as NodeJS.WriteStream, true)('red', 'x')).toBe('x');
+    const pipe = { isTTY: false } as unknown as NodeJS.WriteStream;
+    expect(paintFor(pipe, true)('red', 'x')).toBe('x');
   });
 
   test('not in a pipe', async () => {
@@ -360,7 +361,7 @@ describe('parts', () => {
 
   test('the needed libraries of a binary are those that readelf names', () => {
     const addon = join(root, 'build', 'Release', 'batched.node');
-    const listed = spawnSync('readelf', ['-d', addon], { encoding: 'utf8' }).stdout ?? '';
+    const listed = String(spawnSync('readelf', ['-d', addon], { encoding: 'utf8' }).stdout);
     const names = [...listed.matchAll(/NEEDED.*\[(.*)\]/g)].map(([, name]) => name);
     if (names.length > 0) expect(neededBy(addon)).toEqual(names);
     expect(neededBy(addon)).toContain('libc.so.6');

@@ -161,7 +161,7 @@ export async function bench(file: string, options: BenchOptions, paint: Paint): 
   const { batchAxis, shared, outputs, libraryPath, lanes, intraOpThreads } = options;
   const described = { batchAxis, shared, outputs, libraryPath, lanes, intraOpThreads };
   const given = Object.fromEntries(Object.entries(described).filter(([, value]) => value !== undefined));
-  const model = await OnnxModel.load(file, given as Described);
+  const model = await OnnxModel.load(file, given);
   const report: BenchReport = {
     model: path.basename(file),
     fixedBatch: model.fixedBatch,

@@ -1,9 +1,10 @@
 /** A chart on disk: SVG by itself, PNG with @resvg/resvg-js. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import type * as ResvgPackage from '@resvg/resvg-js';
 import { Advice } from './advice';
 
-type Resvg = typeof import('@resvg/resvg-js').Resvg;
+type Resvg = typeof ResvgPackage.Resvg;
 
 const font = { loadSystemFonts: true, defaultFontFamily: 'DejaVu Sans' };
 

@@ -1,5 +1,4 @@
 /** Colours, on a terminal that wants them: elsewhere text is left as it is. */
-import type { WriteStream } from 'node:tty';
 import { styleText } from 'node:util';
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -7,7 +6,7 @@ export type Paint = (style: Style, text: string) => string;
 
 /** `hasColors` knows NO_COLOR and TERM=dumb. */
 export function paintFor(stream: NodeJS.WriteStream, wanted: boolean): Paint {
-  const colours = wanted && stream.isTTY && (stream as WriteStream).hasColors();
+  const colours = wanted && stream.isTTY && stream.hasColors();
   return colours ? (style, text) => styleText(style, text, { validateStream: false }) : (_, text) => text;
 }
 
