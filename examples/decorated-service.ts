@@ -7,7 +7,7 @@
 import { type Encoded, loadTokenizer } from '../scripts/data/tokenize';
 import { loadGlosses } from '../scripts/data/wordnet';
 import { ensureModel } from '../scripts/models';
-import { aio, batchedOf, type BatchedModel, inference, MemoryCache, type Tensor } from '../ts';
+import { aio, type AsyncBatched, type BatchedModel, batchedOf, inference, MemoryCache, type Tensor } from '../ts';
 
 /** In NestJS: `@Injectable()`. */
 class EmbeddingService {
@@ -28,8 +28,14 @@ class EmbeddingService {
     return texts.map((_, row) => data.subarray(row * width, (row + 1) * width));
   }
 
+  /** The same for one text; a decorator cannot change the type of a method. */
+  get batched(): AsyncBatched<string, Float32Array> {
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- decorated methods are bound to their instance
+    return batchedOf(this.embed);
+  }
+
   async onModuleDestroy(): Promise<void> {
-    await batchedOf(this.embed).close();
+    await this.batched.close();
     await this.#model?.close();
   }
 }
@@ -39,8 +45,8 @@ class SimilarityController {
   constructor(private readonly embeddings: EmbeddingService) {}
 
   async similarity(one: string, other: string): Promise<number> {
-    const embed = batchedOf(this.embeddings.embed);
-    const [a, b] = await Promise.all([embed.acall(one), embed.acall(other)]);
+    const embed = this.embeddings.batched;
+    const [a, b] = await Promise.all([embed(one), embed(other)]);
     return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
   }
 }
@@ -60,7 +66,7 @@ async function main(): Promise<void> {
   console.log(`Nearest to '${query}':`);
   for (const { text, score } of found.slice(0, 3)) console.log(`  ${score.toFixed(3)}  ${text}`);
 
-  const { totalProcessed, totalBatches, cacheStats } = batchedOf(service.embed).stats;
+  const { totalProcessed, totalBatches, cacheStats } = service.batched.stats;
   console.log(`${2 * texts.length} embeddings asked for, ${totalProcessed} made, in ${totalBatches} batches;`);
   console.log(`${cacheStats!.joined + cacheStats!.hits} times the query was there or on its way already`);
   await service.onModuleDestroy();

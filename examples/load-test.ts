@@ -54,7 +54,8 @@ function histogram(before: ReadonlyMap<string, number>, after: ReadonlyMap<strin
 }
 
 async function main(): Promise<void> {
-  const { default: autocannon } = (await import('autocannon' as string)) as { default: Autocannon };
+  const name: string = 'autocannon';
+  const { default: autocannon } = (await import(name)) as { default: Autocannon };
   const [each, connections] = [Number(values.texts), Number(values.connections)];
   const glosses = loadGlosses(512 * each, { shuffle: true, seed: 2 });
   const requests = Array.from({ length: 512 }, (_, i) => ({

@@ -63,7 +63,7 @@ beforeAll(async () => {
   await ensureModel({ kind: 'minilm' });
   server = await start('--max-queue-rows', '256', '--deadline-ms', '60000');
 });
-afterAll(() => server.child.kill('SIGKILL'));
+afterAll(() => void server.child.kill('SIGKILL'));
 
 describe('examples/embedding-server.ts', () => {
   test('texts in, vectors out', async () => {
