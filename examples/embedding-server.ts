@@ -26,6 +26,8 @@ const { values } = parseArgs({
   },
 });
 
+const deadlineMs = Number(values['deadline-ms']);
+
 /** What is not here is a mistake of the server's own: 500. */
 const statusOf: Partial<Record<BatchedErrorCode, number>> = {
   BATCHED_INVALID_INPUT: 400,
@@ -68,18 +70,6 @@ async function makeServer(embed: BatchedModel): Promise<FastifyInstance> {
   const tokenize = await loadTokenizer();
   const registry = new Registry();
   register(embed, { name: 'embed', registry });
-  const deadlineMs = Number(values['deadline-ms']);
-
-  // A connection that is still answered when the server closes must not be kept alive afterwards.
-  let closing = false;
-  app.addHook('preClose', (done) => {
-    closing = true;
-    done();
-  });
-  app.addHook('onSend', (_, reply, _payload, done) => {
-    if (closing) void reply.header('connection', 'close');
-    done();
-  });
 
   app.post<{ Body: { texts: string[] } }>('/embed', { schema }, async ({ body }, reply) => {
     const rows = body.texts.map((text) => tokenize(text).inputIds);
@@ -112,10 +102,11 @@ async function makeServer(embed: BatchedModel): Promise<FastifyInstance> {
 
 /** New connections are refused, requests that are here are answered, then the engine is closed. */
 async function shutDown(app: FastifyInstance, embed: BatchedModel): Promise<void> {
-  const giveUp = setTimeout(() => process.exit(1), 30_000);
-  await app.close();
+  const closed = app.close();
   await embed.close({ drain: true });
-  clearTimeout(giveUp);
+  // What was asked is computed; once it is written, a connection that a client keeps open has nothing to wait for.
+  setTimeout(() => app.server.closeAllConnections(), 500);
+  await closed;
 }
 
 async function main(): Promise<void> {
