@@ -1,5 +1,6 @@
-// Writes dist/index.mjs and dist/index.d.mts: the ES module face of the CommonJS build. It re-exports, rather than
-// being a second build, so that `import` and `require` give the same classes and `instanceof` holds across both.
+// Writes dist/index.mjs and dist/index.d.mts, and the same for the package's other doors: the ES module face of the
+// CommonJS build. It re-exports, rather than being a second build, so that `import` and `require` give the same classes
+// and `instanceof` holds across both.
 //
 // The names come from the declarations, so nothing is loaded, least of all the addon. They are spelled out because a
 // name that Node does not find in the CommonJS file is then an error at import, not an undefined at use.
@@ -20,10 +21,14 @@ function valueExports(file) {
     .sort();
 }
 
+const doors = ['index', 'prometheus'];
+
 main(() => {
-  const names = valueExports(inRoot('dist/index.d.ts'));
-  if (names.length === 0) throw new Advice('dist/index.d.ts exports no values: did the TypeScript build run?');
-  const list = names.map((name) => `  ${name},\n`).join('');
-  fs.writeFileSync(inRoot('dist/index.mjs'), `export {\n${list}} from './index.js';\n`);
-  fs.writeFileSync(inRoot('dist/index.d.mts'), `export * from './index.js';\n`);
+  for (const door of doors) {
+    const names = valueExports(inRoot(`dist/${door}.d.ts`));
+    if (names.length === 0) throw new Advice(`dist/${door}.d.ts exports no values: did the TypeScript build run?`);
+    const list = names.map((name) => `  ${name},\n`).join('');
+    fs.writeFileSync(inRoot(`dist/${door}.mjs`), `export {\n${list}} from './${door}.js';\n`);
+    fs.writeFileSync(inRoot(`dist/${door}.d.mts`), `export * from './${door}.js';\n`);
+  }
 });

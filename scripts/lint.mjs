@@ -97,6 +97,12 @@ const CHECKS = {
   prettier: () =>
     run(process.execPath, [bin('prettier/bin/prettier.cjs'), fix ? '--write' : '--check', '--log-level=warn', '.']),
   types: () => run(process.execPath, [inRoot('scripts/check-types.mjs')]),
+  // What package.json promises: files that are there, and types for every way to import it that Node has.
+  package: async () => {
+    const publint = await run(process.execPath, [bin('publint/src/cli.js'), 'run', '--strict', '--pack', 'false']);
+    const attw = [bin('@arethetypeswrong/cli/dist/index.js'), '--pack', '.', '--profile', 'node16'];
+    return (await run(process.execPath, attw)) && publint;
+  },
 };
 
 if (only !== undefined && !(only in CHECKS)) {

@@ -29,6 +29,8 @@ export const notAnArray = -2;
 /** Inputs that the engine makes where a caller leaves them out. */
 const automatic = new Set(['attention_mask', 'token_type_ids']);
 
+export const isAutomatic = (input: string): boolean => automatic.has(input);
+
 interface InputPlan {
   spec: NativeTensorSpec;
   type: number;
@@ -112,7 +114,7 @@ export class FeatureEncoder {
   }
 
   #absent(i: number, { spec, at }: InputPlan, features: Features): number {
-    if (!automatic.has(spec.name)) {
+    if (!isAutomatic(spec.name)) {
       this.#refuseUnknown(features); // a misspelt name says more
       throw invalidInput(`input '${spec.name}' is missing`);
     }

@@ -232,9 +232,11 @@ export interface Native {
   ): void;
 }
 
+const packageFolder = path.join(__dirname, '..');
+
 function load(): Native {
   try {
-    return nodeGypBuild(path.join(__dirname, '..')) as Native;
+    return nodeGypBuild(packageFolder) as Native;
   } catch (error) {
     throw new BatchedError(
       'BATCHED_LIBRARY_NOT_FOUND',
@@ -246,6 +248,9 @@ function load(): Native {
 }
 
 export const native: Native = load();
+
+/** The file that {@link native} is. */
+export const addonFile: string = nodeGypBuild.resolve(packageFolder);
 
 /** Where onnxruntime-node, if it is installed, keeps the core library for this machine. */
 export function installedCore(): string[] {

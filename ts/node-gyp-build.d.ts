@@ -1,4 +1,9 @@
 declare module 'node-gyp-build' {
-  /** Loads the addon: from build/Release in a checkout, from prebuilds/ in a package. */
-  export default function load(directory: string): unknown;
+  const load: {
+    /** Loads the addon: from build/Release in a checkout, from prebuilds/ in a package. */
+    (directory: string): unknown;
+    /** The file that it would load. */
+    resolve(directory: string): string;
+  };
+  export default load;
 }

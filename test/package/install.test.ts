@@ -94,6 +94,8 @@ test('it has the addon, the core, the types, the sources and the notices, and no
       'dist/index.js',
       'dist/index.mjs',
       'dist/index.d.ts',
+      'dist/prometheus.mjs',
+      'dist/cli/main.js',
       'native/engine/engine.h',
       'CMakeLists.txt',
       'binding.gyp',
@@ -127,6 +129,15 @@ describe.each([
     const ran = run([program], made, bare());
     expect(ran.stderr).toBe('');
     expect(JSON.parse(ran.stdout)).toEqual(answer);
+  });
+
+  test('its program runs', () => {
+    const program = path.join(made, 'node_modules/.bin/batched');
+    expect(run([program, 'doctor'], made, bare())).toMatchObject({ status: 0, stderr: '' });
+    const figures = run([program, 'bench', model, '--seconds', '0.1', '--clients', '2', '--json', '-'], made, bare());
+    expect(figures).toMatchObject({ status: 0, stderr: '' });
+    const png = run([program, 'bench', model, '--chart', 'chart.png'], made, bare());
+    expect(png).toMatchObject({ status: 1, stderr: expect.stringContaining('npm install @resvg/resvg-js') });
   });
 
   test.each(['before', 'after'])('onnxruntime-node loaded %s batched shares its core', (order) => {

@@ -34,9 +34,19 @@ test('every export is the same thing, so that instanceof holds across both', () 
   expect(printed(across)).toEqual([true, true, true]);
 });
 
-test('the package has one door, and its package.json', () => {
-  const codes = `['batched/dist/index.js', 'batched/ts/index.ts', 'batched/package.json'].map((name) => {
+test('the doors of the package are its own, batched/prometheus, and package.json', () => {
+  const names = ['batched/dist/index.js', 'batched/ts/index.ts', 'batched/dist/cli/main.js', 'batched/package.json'];
+  const codes = `${JSON.stringify(names)}.map((name) => {
     try { return typeof createRequire(import.meta.url)(name).version; } catch (error) { return error.code; }
   })`;
-  expect(printed(codes)).toEqual(['ERR_PACKAGE_PATH_NOT_EXPORTED', 'ERR_PACKAGE_PATH_NOT_EXPORTED', 'string']);
+  const closed = 'ERR_PACKAGE_PATH_NOT_EXPORTED';
+  expect(printed(codes)).toEqual([closed, closed, closed, 'string']);
+});
+
+test('batched/prometheus is one thing for import and require', () => {
+  const code = `await import('batched/prometheus').then((imported) => {
+    const required = createRequire(import.meta.url)('batched/prometheus');
+    return [Object.keys(imported), imported.register === required.register];
+  })`;
+  expect(printed(code)).toEqual([['register'], true]);
 });

@@ -1,6 +1,7 @@
 /** The built package as CommonJS sees it. Checked by tsc, never run. */
 import { expectTypeOf } from 'expect-type';
 import batched = require('batched');
+import prometheus = require('batched/prometheus');
 
 const { aio, BatchedError, batchedOf, dynamically, inference, loadLibrary, OnnxModel } = batched;
 
@@ -14,6 +15,8 @@ expectTypeOf(inference.load('model.onnx')).resolves.toEqualTypeOf<batched.Batche
 expectTypeOf(OnnxModel.load).returns.resolves.toEqualTypeOf<batched.OnnxModel>();
 expectTypeOf(loadLibrary).returns.not.toBeAny();
 expectTypeOf(new BatchedError('BATCHED_CLOSED', 'text').code).toEqualTypeOf<batched.BatchedErrorCode>();
+
+expectTypeOf(prometheus.register(f, { name: 'f' })).toEqualTypeOf<() => void>();
 
 class Service {
   @dynamically({ batchSize: 3 })

@@ -2,6 +2,7 @@
 import { expectTypeOf } from 'expect-type';
 import { aio, BatchedError, batchedOf, dynamically, inference, loadLibrary, OnnxModel } from 'batched';
 import * as batched from 'batched';
+import * as prometheus from 'batched/prometheus';
 import type * as required from 'batched' with { 'resolution-mode': 'require' };
 
 const f = dynamically((items: string[]) => items.map((item) => item.length), { batchSize: 3 });
@@ -13,6 +14,8 @@ expectTypeOf(aio.dynamically(async (items: string[]) => items)('a')).resolves.to
 expectTypeOf(inference.load('model.onnx')).resolves.toEqualTypeOf<batched.BatchedModel>();
 expectTypeOf(OnnxModel.load).returns.resolves.toEqualTypeOf<OnnxModel>();
 expectTypeOf(new BatchedError('BATCHED_CLOSED', 'text').code).toEqualTypeOf<batched.BatchedErrorCode>();
+
+expectTypeOf(prometheus.register(f, { name: 'f' })).toEqualTypeOf<() => void>();
 
 class Service {
   @dynamically({ batchSize: 3 })
