@@ -94,6 +94,7 @@ export class ModelBatcher {
   #enter(call: ModelCall, features: Features, options: ModelCallOptions | undefined): void {
     const signal = options?.signal;
     if (signal?.aborted === true) throw signal.reason;
+    this.#schedule(); // first: whatever fails from here on, what is taken will be handed over
     let flags = call.unstacked ? CallNumbers.unstacked : 0;
     if (signal !== undefined) flags |= CallNumbers.cancellable;
     const slot = takeSlot(call);
@@ -109,7 +110,6 @@ export class ModelBatcher {
       throw fromNative(refusal.code, refusal.message);
     }
     if (signal !== undefined) call.abortWith(signal, () => this.#cancel(slot));
-    this.#schedule();
   }
 
   /** Blocks this thread, and only this thread. */
@@ -133,11 +133,9 @@ export class ModelBatcher {
   #submit(slot: number, features: Features, options: ModelCallOptions | undefined, flags: number): Refusal | undefined {
     this.#beginReading();
     try {
+      if (this.#packed.full) this.#packed.handOver(false);
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
-      if (lengths === undefined && this.#packed.take(slot)) {
-        if (this.#packed.full) this.#packed.handOver(false);
-        return undefined;
-      }
+      if (lengths === undefined && this.#packed.take(slot)) return undefined;
       this.#packed.handOver(true);
       return this.#engine.submit(slot, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
     } finally {
@@ -152,6 +150,7 @@ export class ModelBatcher {
   ): ReturnType<NativeEngine['runSync']> {
     this.#beginReading();
     try {
+      if (this.#packed.full) this.#packed.handOver(false);
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
       this.#packed.handOver(true);
       return this.#engine.runSync(0, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
@@ -167,9 +166,10 @@ export class ModelBatcher {
   }
 
   #describe(features: Features, options: ModelCallOptions | undefined, flags: number): number {
+    const { deadlineMs = -1, priority = 0 } = options ?? {};
     const { base } = this.#encoder;
-    this.#numbers[base + CallNumbers.deadline] = options?.deadlineMs ?? -1;
-    this.#numbers[base + CallNumbers.priority] = options?.priority ?? 0;
+    this.#numbers[base + CallNumbers.deadline] = deadlineMs;
+    this.#numbers[base + CallNumbers.priority] = priority;
     this.#numbers[base + CallNumbers.flags] = flags;
     return this.#encoder.encode(features);
   }
@@ -191,8 +191,8 @@ export class ModelBatcher {
   /** All calls of a tick are handed over together, once its promises have run. */
   #schedule(): void {
     if (this.#scheduled) return;
+    queueMicrotask(this.#afterMicrotasks); // throws where the stack ends
     this.#scheduled = true;
-    queueMicrotask(this.#afterMicrotasks);
   }
 
   readonly #afterMicrotasks = (): void => process.nextTick(this.#flush);
@@ -203,13 +203,18 @@ export class ModelBatcher {
     this.#engine.flush();
   };
 
+  /** May be asked for while a call is being described: by a getter among its features, or by lengthOf. */
+  #handOver(): void {
+    this.#packed.handOver(this.#reading);
+  }
+
   #cancel(slot: number): void {
-    this.#packed.handOver(false);
+    this.#handOver();
     this.#engine.cancel(slot);
   }
 
   get stats(): ModelStats {
-    this.#packed.handOver(false);
+    this.#handOver();
     return modelStats(this.#engine.stats(), this.#fixedBatch);
   }
 
@@ -225,7 +230,7 @@ export class ModelBatcher {
   async close(options: { drain?: boolean } = {}): Promise<void> {
     checkOptions('close', options, { drain: 'boolean' });
     const { drain = true } = options;
-    this.#packed.handOver(false);
+    this.#handOver();
     // A second close that does not drain cuts the first one's draining short.
     return new Promise((resolve, reject) => {
       this.#engine.close(drain, takeSlot({ plan: this.plan, succeed: () => resolve(), fail: reject }));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,9 +83,9 @@ struct CallBuilder::Feature {
 // The reading of one call.
 class CallBuilder::Reading {
  public:
-  // `packed`: where the elements are, or empty when they are in `values`.
+  // `packed`: where the elements are, or null when they are in `values`.
   Reading(CallBuilder& builder, std::span<const double> numbers, std::span<const napi_value> values,
-          std::span<const std::byte> packed, Napi::Env env, Call* call)
+          std::optional<std::span<const std::byte>> packed, Napi::Env env, Call* call)
       : signature_(builder.signature_),
         numbers_(numbers),
         values_(values),
@@ -162,7 +163,7 @@ class CallBuilder::Reading {
   Status read_dense(std::size_t i) {
     const TensorSpec& spec = signature_.inputs[i];
     Feature& feature = features_[i];
-    if (packed_.empty() && !read_typed_array(env_, values_[i], &feature.bytes))
+    if (!packed_ && !read_typed_array(env_, values_[i], &feature.bytes))
       return invalid(spec, "its data is not a typed array");
     std::size_t elements = 0;
     const std::size_t size = element_size(feature.dtype);
@@ -171,7 +172,7 @@ class CallBuilder::Reading {
     }
     if (elements == 0)
       return invalid(spec, "dims " + to_string(feature.dims.span()) + " hold no elements: it is empty");
-    if (!packed_.empty()) feature.bytes = unpack(feature.dtype, elements * size);
+    if (packed_) feature.bytes = unpack(feature.dtype, elements * size);
     if (element_size(feature.bytes.dtype) != size || feature.bytes.bytes != elements * size) {
       return invalid(spec, "dims " + to_string(feature.dims.span()) + " of " + dtype_name(feature.dtype) +
                                " want " + std::to_string(elements * size) + " bytes, but its data has " +
@@ -182,9 +183,9 @@ class CallBuilder::Reading {
 
   // The next elements of a packed call: as many bytes as it has, at most.
   Bytes unpack(DType dtype, std::size_t bytes) {
-    const std::size_t there = std::min(bytes, packed_.size());
-    const std::span<const std::byte> part = packed_.first(there);
-    packed_ = packed_.subspan(std::min(aligned(there), packed_.size()));
+    const std::size_t there = std::min(bytes, packed_->size());
+    const std::span<const std::byte> part = packed_->first(there);
+    packed_ = packed_->subspan(std::min(aligned(there), packed_->size()));
     return {part.data(), part.size(), dtype};
   }
 
@@ -437,7 +438,7 @@ class CallBuilder::Reading {
   const Signature& signature_;
   const std::span<const double> numbers_;
   const std::span<const napi_value> values_;
-  std::span<const std::byte> packed_;  // what is left of it
+  std::optional<std::span<const std::byte>> packed_;  // what is left of it
   const Napi::Env env_;
   Call& call_;
   const std::uint64_t max_bytes_;
@@ -461,7 +462,7 @@ Status CallBuilder::read(Reading reading, const Clock& clock) {
 }
 
 Status CallBuilder::build(std::span<const napi_value> values, Napi::Env env, const Clock& clock, Call* call) {
-  return read(Reading(*this, numbers_, values, {}, env, call), clock);
+  return read(Reading(*this, numbers_, values, std::nullopt, env, call), clock);
 }
 
 Status CallBuilder::build_packed(std::size_t index, std::span<const std::byte> arena, Napi::Env env,

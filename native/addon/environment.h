@@ -39,9 +39,6 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   // From any lane's thread. After the environment has ended the delivery is dropped.
   void deliver(Delivery delivery) noexcept override;
 
-  // Hands results over at once, on the JavaScript thread (calls that were refused at submission).
-  void receive(Napi::Env env, Delivery delivery);
-
   // Pending calls keep the process alive.
   void add_pending(std::size_t calls);
 
@@ -58,6 +55,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   explicit Environment(Napi::Env env);
   void detach();
   void drain(Napi::Env env);
+  void receive(Napi::Env env, Delivery delivery);
   void remove_pending(std::size_t calls);
 
   Napi::Env env_;
