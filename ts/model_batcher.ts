@@ -239,6 +239,7 @@ export class ModelBatcher {
 }
 
 class ModelCall implements PendingCall {
+  #aborted = false;
   #release: (() => void) | undefined = undefined;
 
   constructor(
@@ -253,11 +254,13 @@ class ModelCall implements PendingCall {
   }
 
   succeed(parts: Tensor[]): void {
+    if (this.#aborted) return;
     this.resolve(outputOf(this.owner.plan, parts, this.unstacked) as never);
     this.#release?.();
   }
 
   fail(error: unknown): void {
+    if (this.#aborted) return;
     this.reject(error);
     this.#release?.();
   }
@@ -265,10 +268,18 @@ class ModelCall implements PendingCall {
   /** The slot stays taken until native code has let go of the call; its result is then ignored. */
   abortWith(signal: AbortSignal, cancel: () => void): void {
     const aborted = (): void => {
-      this.reject(signal.reason);
+      this.fail(signal.reason);
+      this.#aborted = true;
       cancel();
     };
-    this.#release = onAbort(signal, aborted);
+    try {
+      this.#release = onAbort(signal, aborted);
+    } catch (error) {
+      this.fail(error); // a signal of somebody's own making
+      this.#aborted = true;
+      cancel();
+      return;
+    }
     // A getter among the features may have aborted it.
     if (signal.aborted) aborted();
   }

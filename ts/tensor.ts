@@ -103,8 +103,8 @@ const typedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype) as objec
 
 /** The getter that all typed arrays inherit, as a function of the array. */
 function inherited<V>(name: PropertyKey): (array: ArrayBufferView) => V {
-  const { get } = Object.getOwnPropertyDescriptor(typedArrayPrototype, name)!;
   // eslint-disable-next-line @typescript-eslint/unbound-method -- `call` binds it anew each time
+  const { get } = Object.getOwnPropertyDescriptor(typedArrayPrototype, name)!;
   return Function.prototype.call.bind(get!) as (array: ArrayBufferView) => V;
 }
 
