@@ -13,6 +13,7 @@ const suites: Record<string, () => Promise<Suite>> = {
   throughput: async () => (await import('./suites/throughput.js')).throughput,
   lone: async () => (await import('./suites/lone.js')).lone,
   overhead: async () => (await import('./suites/overhead.js')).overhead,
+  functions: async () => (await import('./suites/functions.js')).functions,
   eventloop: async () => (await import('./suites/eventloop.js')).eventloop,
   memory: async () => (await import('./suites/memory.js')).memory,
 };

@@ -1,7 +1,7 @@
 // Runs every test that this machine can run, and closes with one line that counts them all.
 //
-//   npm test                          types, C++ tests, jest
-//   npm test -- --only native         one runner: types, native or jest
+//   npm test                          types, C++ tests, jest, the npm package
+//   npm test -- --only native         one runner: types, native, jest or package
 //   npm test -- --sanitizers          the C++ tests once more under ASan+UBSan, and under TSan
 //   npm test -- -t pattern            anything else goes to jest
 import { spawnSync } from 'node:child_process';
@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import { checkTypes } from './check-types.mjs';
 import { Advice, build, cacheEntry, configure, inRoot, main, root, step } from './util.mjs';
 
-const RUNNERS = ['types', 'native', 'jest'];
+const RUNNERS = ['types', 'native', 'jest', 'package'];
 const HANG_MS = 20 * 60_000; // a runner that takes longer is stuck: fail, rather than hang whoever waits
 
 function parseArguments(args) {
@@ -70,9 +70,9 @@ function runNative(name, folder, target, configureArgs, env) {
   return settle(name, run, { passed: ran.length - failed, failed, skipped: tests.length - ran.length });
 }
 
-function runJest(jestArgs) {
-  say('jest');
-  const report = inRoot('build/reports/jest.json');
+function runJest(name, jestArgs) {
+  say(name);
+  const report = inRoot('build/reports', `${name}.json`);
   const args = [inRoot('node_modules/jest/bin/jest.js'), '--json', '--outputFile', report, ...jestArgs];
   const run = runWithReport(process.execPath, args, report);
   const {
@@ -83,7 +83,7 @@ function runJest(jestArgs) {
   } = run.report ?? {};
   // A test file that does not even load has no tests to count.
   const failed = numFailedTests + numRuntimeErrorTestSuites;
-  return settle('jest', run, { passed: numPassedTests, failed, skipped: numPendingTests });
+  return settle(name, run, { passed: numPassedTests, failed, skipped: numPendingTests });
 }
 
 /** A runner that cannot even be built is one failure; the others still get their turn. */
@@ -125,7 +125,12 @@ main(() => {
   for (const [preset, env] of sanitizers ? Object.entries(SANITIZERS) : []) {
     add(preset, () => runNative(preset, `build/${preset}`, 'batched_tests', ['--preset', preset], env));
   }
-  if (runs('jest')) add('jest', () => runJest(jestArgs));
+  if (runs('jest')) add('jest', () => runJest('jest', jestArgs));
+  // Last and alone: it builds what it packs.
+  if (runs('package')) {
+    const config = ['--config', inRoot('test/package/jest.config.cjs')];
+    add('package', () => runJest('package', [...config, ...jestArgs]));
+  }
 
   say('all runners');
   for (const { name, passed, failed, skipped = 0, note } of results) {

@@ -11,6 +11,10 @@ export const inRoot = (...parts) => path.join(root, ...parts);
 /** A failure that the reader can do something about: its message is printed, its stack is not. */
 export class Advice extends Error {}
 
+/** How to install something that is missing. */
+export const installAdvice = (debian, fedora, macos) =>
+  `  Debian, Ubuntu: apt-get install ${debian}\n  Fedora: dnf install ${fedora}\n  macOS: ${macos}`;
+
 /** Runs a script's body; its number becomes the exit code, an Advice its last words. */
 export function main(body) {
   try {

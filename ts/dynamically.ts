@@ -1,4 +1,5 @@
 /** `dynamically` and `aio.dynamically`: batching for a user function. */
+import { CachedBatcher } from './cached_batcher';
 import { callable, type BatchedControls } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { type BatchFunction, FunctionBatcher, type FunctionOptions } from './function_batcher';
@@ -46,6 +47,14 @@ export function checkFunction(where: string, fn: unknown): void {
   throw new TypeError(`${where}: the wrapped thing must be a function, got ${got}`);
 }
 
+function cached<T, U>(plain: FunctionBatcher<T, U>, options: FunctionOptions<T>, name: string): CachedBatcher<T, U> {
+  const runner = {
+    acall: async (item: T, callOptions: CallOptions) => ((await plain.acall([item], callOptions)) as U[])[0]!,
+    call: (items: T[]) => plain.call(items) as U[],
+  };
+  return new CachedBatcher(runner, plain, options, name);
+}
+
 /** Either entry point; they differ in what the call itself does: `asynchronous` makes it an alias of `acall`. */
 function wrap<T, U>(
   where: string,
@@ -55,7 +64,8 @@ function wrap<T, U>(
 ): unknown {
   checkFunction(where, fn);
   checkOptions(where, options, functionKinds);
-  const batcher = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
+  const plain = new FunctionBatcher<T, U>(fn, options, nameOf(fn));
+  const batcher = options.cache === undefined ? plain : cached(plain, options, nameOf(fn));
   const acall = (input: T | readonly T[], callOptions?: CallOptions) => batcher.acall(input, callOptions);
   const call = (input: T | readonly T[]) => {
     if (isAsyncFunction(fn)) throw new TypeError(`${nameOf(fn)} is asynchronous: call it with acall`);

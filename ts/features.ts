@@ -257,7 +257,16 @@ function typedArrayOf(name: string, list: readonly unknown[]): ArrayBufferView {
   if (!list.every((value) => typeof value === kind)) {
     throw invalidInput(`input '${name}' mixes ${kind}s with other values`);
   }
-  if (kind === 'bigint') return BigInt64Array.from(list as bigint[]);
+  if (kind === 'bigint') return bigIntArray(name, list as readonly bigint[]);
   if (kind === 'boolean') return Uint8Array.from(list as boolean[], Number);
   return Float64Array.from(list as number[]);
+}
+
+/** Signed where that holds them all: an array of 64-bit integers would wrap what does not fit. */
+function bigIntArray(name: string, list: readonly bigint[]): ArrayBufferView {
+  const outside = (bits: (value: bigint) => bigint) => list.find((value) => bits(value) !== value);
+  if (outside((value) => BigInt.asIntN(64, value)) === undefined) return BigInt64Array.from(list);
+  const wrong = outside((value) => BigInt.asUintN(64, value));
+  if (wrong === undefined) return BigUint64Array.from(list);
+  throw invalidInput(`input '${name}': ${wrong} does not fit into 64 bits`);
 }

@@ -5,8 +5,9 @@
  * slots form the next batch. It is asked at the end of a tick (one hand-over for all calls of the tick), when a batch
  * has settled and when a timer is due, so a lone call settles without a thread hop.
  */
+import type { CacheOptions } from './cache';
 import { CallDeadlines, longestTimerMs } from './call_deadlines';
-import { deferred, latest } from './deferred';
+import { deferred, takeReject, takeResolve } from './deferred';
 import { EnteringCalls } from './entering_calls';
 import { BatchedError, NativeCode } from './errors';
 import { type CallRequest, ItemCall } from './item_call';
@@ -15,7 +16,7 @@ import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOp
 import { batchStats, type BatchStats } from './stats';
 import { describe, invalidInput } from './tensor';
 
-export interface FunctionOptions<T> extends BatchOptions {
+export interface FunctionOptions<T> extends BatchOptions, CacheOptions<T> {
   /** Batches of an async function in flight at the same time. Default 1. */
   concurrency?: number;
   /** The length of an item. Default: that of a string, array or typed array, else 1. */
@@ -99,7 +100,8 @@ export class FunctionBatcher<T, U> {
 
   acall(input: T | readonly T[], options?: CallOptions): Promise<U | U[]> {
     const promise = deferred<U | U[]>();
-    const { resolve, reject } = latest;
+    const resolve = takeResolve();
+    const reject = takeReject();
     try {
       if (options !== undefined) {
         checkCallOptions(options);

@@ -1,10 +1,11 @@
 /**
- * Inference over user functions: rows of tensors in, one padded tensor per feature to the function, rows of its
- * outputs back. Shapes are handled here, elements are moved by native code.
+ * Inference over user functions, the way in: rows of tensors become one padded tensor per feature. Shapes are handled
+ * here, elements are moved by native code.
  */
-import { BatchedError, fromNative } from './errors';
+import { type BatchedError, fromNative } from './errors';
 import { native } from './native';
 import type { PaddingSide } from './options';
+import type { OutputTrims } from './output_trims';
 import {
   arrayClasses,
   arrayTypeNumber,
@@ -43,21 +44,6 @@ export interface FeatureRow {
   row: number;
 }
 
-/** What a user function may return: a tensor, a list of tensors, or a record of tensors; axis 0 is the batch. */
-export type FunctionOutput = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
-
-/** One row of a batch's output. */
-export interface OutputRow {
-  outputs: BatchOutputs;
-  row: number;
-}
-
-/** The outputs of a batch in one form, whichever the function used. */
-export interface BatchOutputs {
-  tensors: readonly Tensor[];
-  shape: 'tensor' | 'list' | readonly string[];
-}
-
 /** By element type: the number that `arrayTypeNumber` gives for the class that stores it. */
 const storage = arrayClasses.map((Class) => arrayTypeNumber(new Class(0)));
 
@@ -67,7 +53,7 @@ function stores(type: number, data: ArrayBufferView): boolean {
   return own !== undefined && (own === type || own === storage[type]);
 }
 
-function tensorOf(name: string, value: unknown): Tensor {
+export function tensorOf(name: string, value: unknown): Tensor {
   if (isTensor(value)) {
     // Each is read once, and kept: what the caller's object says later does not matter.
     const { type: typeName, dims: given, data } = value as { type: ElementType; dims: unknown; data: unknown };
@@ -164,7 +150,7 @@ export function callFeatures(features: Readonly<Record<string, Feature>>): CallF
   return { names, sources, rows, group: 0 };
 }
 
-function rowDims(source: Source, row: number): readonly number[] {
+export function rowDims(source: Source, row: number): readonly number[] {
   return source.tensors[source.ragged ? row : 0]!.dims.slice(1);
 }
 
@@ -178,8 +164,8 @@ export function shapeKey({ call, row }: FeatureRow): string {
   return call.sources.map((source) => rowDims(source, row).join('x')).join(';');
 }
 
-/** A row to be packed: where it lies and how much of it counts. */
-interface PackRow {
+/** A row to be packed: where it lies and how much of it counts (on the side that is not padded). */
+export interface PackRow {
   tensor: Tensor;
   place: number;
   own: readonly number[];
@@ -246,11 +232,13 @@ export class FeatureGroups {
   /** By the sorted names: their order in the first call that had them. */
   readonly #orders = new Map<string, readonly string[]>();
   readonly #groups = new Map<string, number>();
+  readonly #trims: OutputTrims;
   #next = 0;
 
-  constructor(side: PaddingSide, padTokens: Readonly<Record<string, number>>) {
+  constructor(side: PaddingSide, padTokens: Readonly<Record<string, number>>, trims: OutputTrims) {
     this.#side = side;
     this.#padTokens = padTokens;
+    this.#trims = trims;
   }
 
   /** The call with its features in the order of the first such call, and its group. */
@@ -259,7 +247,7 @@ export class FeatureGroups {
     const sources = names === call.names ? call.sources : names.map((name) => call.sources[call.names.indexOf(name)]!);
     let key = JSON.stringify(names);
     for (const { type, tensors } of sources) key += `${type}/${tensors[0]!.dims.length};`;
-    return { names, sources, rows: call.rows, group: this.#number(key, () => this.#checkPads(names, sources)) };
+    return { names, sources, rows: call.rows, group: this.#number(key, () => this.#check(names, sources)) };
   }
 
   of(row: FeatureRow): number {
@@ -285,7 +273,8 @@ export class FeatureGroups {
     return this.#next;
   }
 
-  #checkPads(names: readonly string[], sources: readonly Source[]): void {
+  #check(names: readonly string[], sources: readonly Source[]): void {
+    this.#trims.checkCall(names, sources);
     names.forEach((name, i) => {
       const { type } = sources[i]!;
       const value = padOf(this.#padTokens, name);
@@ -326,85 +315,9 @@ export function stackFeatures(
   return stacked;
 }
 
-function copyOf({ type, dims, data }: Tensor): Tensor {
+export function copyOf({ type, dims, data }: Tensor): Tensor {
   const copy = new arrayClasses[typeNumber(type)!]!(trueLength(data));
   // By bytes: a Buffer's slice() would not copy, and a Float16Array would convert.
   new Uint8Array(copy.buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   return { type, dims: [...dims], data: copy };
-}
-
-/** Checks what the function returned and gives it one form. */
-export function batchOutputs(name: string, output: unknown, rows: number): BatchOutputs {
-  const mismatch = (message: string): BatchedError =>
-    new BatchedError('BATCHED_OUTPUT_MISMATCH', `${name}: ${message}`);
-  let shape: BatchOutputs['shape'];
-  let values: unknown[];
-  if (isTensor(output) || ArrayBuffer.isView(output)) {
-    shape = 'tensor';
-    values = [output];
-  } else if (Array.isArray(output)) {
-    shape = 'list';
-    values = output;
-  } else if (typeof output === 'object' && output !== null) {
-    shape = Object.keys(output);
-    values = Object.values(output);
-  } else {
-    throw mismatch(`the batch function must return a tensor, a list or a record of tensors, got ${describe(output)}`);
-  }
-  if (values.length === 0) throw mismatch('the batch function returned no tensor');
-  const tensors = values.map((value, i) => {
-    const label = typeof shape === 'string' ? `output ${i}` : shape[i]!;
-    let tensor: Tensor;
-    try {
-      tensor = tensorOf(label, value);
-    } catch (error) {
-      throw mismatch(`output ${(error as Error).message}`);
-    }
-    if (tensor.dims[0] !== rows) {
-      throw mismatch(`the batch function was given ${rows} rows and returned ${tensor.dims[0]!} in ${label}`);
-    }
-    return tensor;
-  });
-  // The function may use its memory again for the next batch, before callers have got their rows of this one.
-  return { tensors: tensors.map(copyOf), shape };
-}
-
-/** What the function returned for the batches of one call must fit together. */
-function checkAlike(name: string, rows: readonly OutputRow[]): void {
-  const first = rows[0]!.outputs;
-  for (const { outputs } of rows) {
-    if (outputs === first) continue;
-    const alike =
-      String(outputs.shape) === String(first.shape) &&
-      outputs.tensors.length === first.tensors.length &&
-      outputs.tensors.every(({ type, dims }, i) => {
-        const other = first.tensors[i]!;
-        return type === other.type && dims.length === other.dims.length;
-      });
-    if (!alike) {
-      const message = `${name}: the batches of a call gave outputs that differ in number, names, type or rank`;
-      throw new BatchedError('BATCHED_OUTPUT_MISMATCH', message);
-    }
-  }
-}
-
-/** The outputs of a call's rows, in the form its function returned them. */
-export function callOutput(
-  name: string,
-  rows: readonly OutputRow[],
-  stack: boolean,
-): FunctionOutput | FunctionOutput[] {
-  if (!stack) return rows.map((row) => callOutput(name, [row], true) as FunctionOutput);
-  const { tensors, shape } = rows[0]!.outputs;
-  checkAlike(name, rows);
-  const stacked = tensors.map((tensor, output) => {
-    const packed = rows.map(({ outputs, row }): PackRow => {
-      const from = outputs.tensors[output]!;
-      return { tensor: from, place: row, own: from.dims.slice(1) };
-    });
-    return packRows(typeNumber(tensor.type)!, packed, 'right', 0);
-  });
-  if (shape === 'tensor') return stacked[0]!;
-  if (shape === 'list') return stacked;
-  return Object.fromEntries(shape.map((name, i) => [name, stacked[i]!]));
 }

@@ -16,10 +16,19 @@ export { batchedOf, type BatchDecorator } from './decorators';
 export { BatchedError, type BatchedErrorCode } from './errors';
 export { loadLibrary, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
 export type { LibraryInfo } from './native';
+export {
+  type Cache,
+  type CacheOptions,
+  type CacheStats,
+  DiskCache,
+  type DiskCacheOptions,
+  MemoryCache,
+  type MemoryCacheOptions,
+} from './cache';
 export type { BatchedControls } from './callable';
 export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function_batcher';
-export type { FunctionOutput } from './function_features';
+export type { FunctionOutput } from './function_outputs';
 export type {
   AsyncBatchedInference,
   AsyncBatchedModel,
@@ -34,5 +43,6 @@ export type {
 export type { Features } from './features';
 export type { ModelBatchOptions, ModelCallOptions, Output } from './model_batcher';
 export type { BatchOptions, CallOptions, PaddingSide } from './options';
+export type { TrimOutputs } from './output_trims';
 export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

@@ -1,21 +1,20 @@
 /** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
+import type { CacheOptions } from './cache';
+import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cached_inference';
 import { type BatchedControls, callable } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
 import { BatchedError } from './errors';
 import { FunctionBatcher, type FunctionOptions, isPromise } from './function_batcher';
 import {
-  batchOutputs,
   callFeatures,
-  callOutput,
   FeatureGroups,
   type FeatureRow,
-  type FunctionOutput,
   lostMemory,
-  type OutputRow,
   rowLength,
   stackFeatures,
 } from './function_features';
+import { batchOutputs, callOutput, type FunctionOutput, type OutputRow } from './function_outputs';
 import type { Features } from './features';
 import {
   ModelBatcher,
@@ -26,6 +25,7 @@ import {
 } from './model_batcher';
 import { modelKinds, type ModelOptions, OnnxModel } from './onnx_model';
 import { checkOptions, type PaddingSide } from './options';
+import { OutputTrims, type TrimOutputs } from './output_trims';
 import type { BatchStats, ModelStats } from './stats';
 import { describe, type Tensor } from './tensor';
 
@@ -37,13 +37,29 @@ export type InferenceFunction<O extends FunctionOutput = FunctionOutput> = (
   features: Record<string, Tensor>,
 ) => O | PromiseLike<O>;
 
-export interface InferenceOptions extends FunctionOptions<FeatureRow> {
+export interface InferenceOptions extends Omit<FunctionOptions<FeatureRow>, 'cacheKey'>, CacheOptions<Features> {
   /** Pad value by feature. Default 0. */
   padTokens?: Readonly<Record<string, number>>;
   /** Default `'right'`. `'none'`: nothing is padded, only rows of equal shapes share a batch. */
   paddingSide?: PaddingSide;
   /** True: `fn` is called with the tensors as arguments, in the order of the first call's features. Default false. */
   spreadKwargs?: boolean;
+  /**
+   * Which axes of the outputs are as long as a feature (its axis 1) was padded to: those are cut back to a row's own
+   * length, on the side that was padded. By output and axis, the feature's name; a list's outputs are called `0`, `1`
+   * and so on, and a lone tensor `0`. Without it a row comes as long as its batch was, since a size alone does not tell
+   * a padded axis from one that happens to be as long.
+   *
+   * @example
+   * const tag = inference.dynamically(run, { trimOutputs: { logits: { 1: 'input_ids' } } });
+   * const { logits } = await tag.acall({ input_ids: [[101, 7592, 102]] }); // dims [1, 3, labels] in any company
+   * // A call's own rows are stacked, short ones padded with zeros; a list has each at its own length.
+   * const rows = await tag.acall({ input_ids: [[101, 7592, 102], [101, 102]] }, { stack: false });
+   *
+   * A call without such a feature is refused with `BATCHED_INVALID_INPUT`; a batch whose outputs have no such axis, or
+   * one of another length, fails with `BATCHED_OUTPUT_MISMATCH`.
+   */
+  trimOutputs?: TrimOutputs;
 }
 
 /** A batched function over tensors. Axis 0 of every feature is the batch, and so it is of the outputs. */
@@ -87,12 +103,13 @@ const inferenceKinds = {
   padTokens: 'object',
   paddingSide: ['right', 'left', 'none'],
   spreadKwargs: 'boolean',
+  trimOutputs: 'object',
 } as const;
 
 /** A row of a batch, or why there is none. */
 type RunRow = OutputRow | BatchedError;
 
-function runFunction(fn: InferenceFunction, options: InferenceOptions) {
+function runFunction(fn: InferenceFunction, options: InferenceOptions, trims: OutputTrims) {
   const name = nameOf(fn);
   const side = options.paddingSide ?? 'right';
   const padTokens = options.padTokens ?? {};
@@ -104,10 +121,12 @@ function runFunction(fn: InferenceFunction, options: InferenceOptions) {
     const lost = rows.map(lostMemory);
     const sound = rows.filter((_, i) => lost[i] === undefined);
     if (sound.length === 0) return lost as BatchedError[];
+    const lengths = trims.lengthsOf(sound);
     const split = (output: unknown): RunRow[] => {
       const outputs = batchOutputs(name, output, sound.length);
+      const cuts = trims.cuts(name, outputs, lengths);
       let row = 0;
-      return lost.map((error) => error ?? { outputs, row: row++ });
+      return lost.map((error) => error ?? { outputs, cuts, row: row++ });
     };
     const output: unknown = call(stackFeatures(sound, side, padTokens));
     return isPromise(output) ? Promise.resolve(output).then(split) : split(output);
@@ -122,16 +141,28 @@ function checkInferenceOptions(where: string, options: InferenceOptions): void {
       throw new TypeError(`${where}: option 'padTokens' must have numbers, got ${describe(value)} for '${name}'`);
     }
   }
+  new OutputTrims(where, options.trimOutputs); // for what it throws
+}
+
+/** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
+function dress<O, Stats>(
+  { acall, call }: InferenceCalls<O>,
+  batcher: Parameters<typeof callable<object, Stats>>[2],
+  asynchronous: boolean,
+): object {
+  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
 }
 
 function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOptions, asynchronous: boolean): unknown {
   checkFunction(where, fn);
   checkInferenceOptions(where, options);
   const name = nameOf(fn);
-  const groups = new FeatureGroups(options.paddingSide ?? 'right', options.padTokens ?? {});
+  const { paddingSide: side = 'right', padTokens = {}, trimOutputs } = options;
+  const trims = new OutputTrims(where, trimOutputs);
+  const groups = new FeatureGroups(side, padTokens, trims);
   const batcher = new FunctionBatcher<FeatureRow, RunRow>(
-    runFunction(fn, options),
-    { ...options, lengthOf: options.lengthOf ?? rowLength },
+    runFunction(fn, options, trims),
+    { ...options, cacheKey: undefined, lengthOf: options.lengthOf ?? rowLength },
     name,
     (row) => groups.of(row),
   );
@@ -142,7 +173,7 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   const outputOf = (rows: readonly RunRow[], callOptions: ModelCallOptions | undefined) => {
     const error = rows.find((row) => row instanceof BatchedError);
     if (error !== undefined) throw error;
-    return callOutput(name, rows as readonly OutputRow[], callOptions?.stack !== false);
+    return callOutput(name, rows as readonly OutputRow[], callOptions?.stack !== false, side);
   };
   const acall = async (features: Features, callOptions?: ModelCallOptions) =>
     outputOf((await batcher.acall(rowsOf(features), callOptions)) as RunRow[], callOptions);
@@ -150,14 +181,25 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
     if (isAsyncFunction(fn)) throw new TypeError(`${name} is asynchronous: call it with acall`);
     return outputOf(batcher.call(rowsOf(features), callOptions) as RunRow[], callOptions);
   };
-  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  const plain = { acall, call };
+  if (options.cache === undefined) return dress(plain, batcher, asynchronous);
+  const cached = cachedInference(plain, batcher, functionRows(name, side), options, name);
+  // Of an async function a sync call is refused, hit or miss.
+  return dress({ ...cached.calls, ...(isAsyncFunction(fn) ? { call } : {}) }, cached.batcher, asynchronous);
 }
 
 function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
   const batcher = new ModelBatcher(model, options);
   const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
   const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
-  const dressed = callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  const plain = { acall, call };
+  let dressed: object;
+  if (options.cache === undefined) {
+    dressed = dress(plain, batcher, asynchronous);
+  } else {
+    const cached = cachedInference(plain, batcher, modelRows(model.native.signature, options.paddingSide ?? 'right'), options, 'inference.dynamically');
+    dressed = dress(cached.calls, cached.batcher, asynchronous);
+  }
   return Object.defineProperty(dressed, 'model', { value: model, enumerable: true });
 }
 

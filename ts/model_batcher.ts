@@ -1,5 +1,6 @@
 /** Calls into a model: from features to slots and back to tensors. */
-import { deferred, latest } from './deferred';
+import type { CacheOptions } from './cache';
+import { deferred, takeReject, takeResolve } from './deferred';
 import { fromNative, NativeCode } from './errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from './native';
@@ -20,7 +21,7 @@ import { modelStats, type ModelStats } from './stats';
 import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
 
 /** Options of `inference.dynamically` over a model. */
-export interface ModelBatchOptions extends BatchOptions {
+export interface ModelBatchOptions extends BatchOptions, CacheOptions<Features> {
   /** Bytes of inputs that may be held by calls in the engine. Default 1 GiB. */
   maxQueueBytes?: number;
   /** Default `'right'`. */
@@ -81,7 +82,7 @@ export class ModelBatcher {
 
   acall(features: Features, options?: ModelCallOptions): Promise<Output | Output[]> {
     const promise = deferred<Output | Output[]>();
-    const call = new ModelCall(this, latest.resolve, latest.reject, options?.stack === false);
+    const call = new ModelCall(this, takeResolve(), takeReject(), options?.stack === false);
     try {
       if (options !== undefined) checkCallOptions(options);
       this.#enter(call, features, options);

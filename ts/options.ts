@@ -46,7 +46,8 @@ export interface CallOptions {
   priority?: number;
 }
 
-type Kind = 'count' | 'ms' | 'number' | 'boolean' | 'function' | 'object' | 'string' | 'strings' | readonly string[];
+type Kind =
+  'count' | 'ms' | 'number' | 'boolean' | 'function' | 'object' | 'string' | 'strings' | 'cache' | readonly string[];
 
 /** Checks `options` against the kinds of the known names: a TypeError or RangeError names the option and the value. */
 export function checkOptions(where: string, options: unknown, kinds: Record<string, Kind>): void {
@@ -90,9 +91,17 @@ function checkOption(where: string, name: string, value: unknown, kind: Kind): v
     case 'strings':
       if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) wrong('an array of strings');
       break;
+    case 'cache':
+      if (!isCache(value)) wrong('an object with get and set');
+      break;
     default:
       if (typeof value !== kind) wrong(`a ${kind}`);
   }
+}
+
+function isCache(value: unknown): boolean {
+  const { get, set } = (value ?? {}) as { get?: unknown; set?: unknown };
+  return typeof get === 'function' && typeof set === 'function';
 }
 
 export const batchKinds: Record<string, Kind> = {
@@ -104,6 +113,8 @@ export const batchKinds: Record<string, Kind> = {
   maxBatchTokens: 'count',
   maxQueueRows: 'count',
   maxItemLength: 'count',
+  cache: 'cache',
+  cacheKey: 'function',
 };
 
 const abortListeners = new WeakMap<AbortSignal, Set<() => void>>();

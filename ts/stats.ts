@@ -1,4 +1,5 @@
 /** Statistics as every batched callable gives them. */
+import type { CacheStats } from './cache';
 import type { NativeCounters, NativeEngineStats, NativePercentiles } from './native';
 
 /** Milliseconds, from a log-linear histogram (about 3 % resolution). */
@@ -17,7 +18,10 @@ export interface LaneStats {
   healthy: boolean;
 }
 
-/** A snapshot; counts are of rows unless they say otherwise. */
+/**
+ * A snapshot; counts are of rows unless they say otherwise. With a cache, only what it did not have reaches the queue
+ * and is counted as a row; what all callers of a row have given up (by signal or deadline) is `cancelled`.
+ */
 export interface BatchStats {
   /** Rows that wait now. */
   queueSize: number;
@@ -52,6 +56,8 @@ export interface BatchStats {
   /** Extra runs that it took to find them, or after running out of memory. */
   retries: number;
   lanes: LaneStats[];
+  /** With the option `cache`. */
+  cacheStats?: CacheStats;
 }
 
 /** What a model adds. */

@@ -59,6 +59,7 @@ Environment::Environment(Napi::Env env) : env_(env) {
 void Environment::set_receiver(Napi::Function receiver) { receiver_ = Napi::Persistent(receiver); }
 
 void Environment::detach() {
+  detached_ = true;
   std::vector<std::pair<std::uint64_t, std::function<void()>>> actions;
   {
     const MutexLock lock(mutex_);

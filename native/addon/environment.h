@@ -9,6 +9,7 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
 
   // From any lane's thread. After the environment has ended the delivery is dropped.
   void deliver(Delivery delivery) noexcept override;
+  bool stays() const noexcept override { return !detached_.load(std::memory_order_relaxed); }
 
   // Pending calls keep the process alive.
   void add_pending(std::size_t calls);
@@ -65,6 +67,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   Napi::FunctionReference model_class_;
   std::size_t pending_ = 0;
   std::uint64_t keys_ = 0;
+  std::atomic<bool> detached_ = false;  // read by lanes, for each call they settle
   std::vector<std::pair<std::uint64_t, std::function<void()>>> on_end_;
 
   Mutex mutex_;

@@ -281,12 +281,12 @@ Dims stacked_dims(std::span<const TensorView> rows, std::size_t batch_axis) {
   return most;
 }
 
-void stack_rows(std::span<const TensorView> rows, const Dims& dims, std::size_t batch_axis,
+void stack_rows(std::span<const TensorView> rows, const Dims& dims, std::size_t batch_axis, PaddingSide side,
                 std::byte* destination) {
   const DType dtype = rows.front().dtype;
   std::memset(destination, 0, dims.elements() * element_size(dtype));
   for (std::size_t r = 0; r < rows.size(); ++r) {
-    put_row(rows[r], dims, batch_axis, r, PaddingSide::kRight, destination);
+    put_row(rows[r], dims, batch_axis, r, side, destination);
   }
 }
 

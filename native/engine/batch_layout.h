@@ -41,6 +41,8 @@ class BatchLayout {
  public:
   BatchLayout(const Signature& signature, PaddingSide side);
 
+  PaddingSide side() const { return side_; }
+
   // Sets `shape->inputs` to the smallest dimensions that hold every row.
   void fit(std::span<const RowInputs> rows, BatchShape* shape) const;
 
@@ -85,8 +87,8 @@ void move_row(const TensorView& whole, std::size_t row, const Dims& own, const D
 void fill_elements(DType dtype, double value, std::byte* destination, std::size_t count);
 
 // Stacks rows of different dimensions into `destination` of `dims` [rows, ...most of each axis], with
-// zeros after a row's end. For a call of several rows; `batch_axis` is the output's.
-void stack_rows(std::span<const TensorView> rows, const Dims& dims, std::size_t batch_axis,
+// zeros where a short row is padded. For a call of several rows; `batch_axis` is the output's.
+void stack_rows(std::span<const TensorView> rows, const Dims& dims, std::size_t batch_axis, PaddingSide side,
                 std::byte* destination);
 
 // The dimensions that stack_rows() needs: the most of each axis, with the batch axis put in.

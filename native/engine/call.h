@@ -47,6 +47,8 @@ class CompletionSink {
   virtual ~CompletionSink() = default;
   // Any thread; never with the engine's lock held.
   virtual void deliver(Delivery delivery) noexcept = 0;
+  // Whether more calls are to be expected for it: then calls that have settled are kept with it. Any thread.
+  virtual bool stays() const noexcept { return false; }
 };
 
 struct Call;

@@ -8,9 +8,10 @@ namespace {
 constexpr std::size_t kMostSpare = 4096;
 constexpr std::size_t kMostSlab = 16 * 1024;
 
-// As new, but for its capacity, and its sink, which is nearly always the next call's too: the count of its
-// owners would wander between cores. Few writes: so will the call's memory.
+// As new, but for its capacity, and for a sink that stays, which is nearly always the next call's too: the
+// count of its owners would wander between cores. Few writes: so will the call's memory.
 void reset(Call* call) {
+  if (call->sink != nullptr && !call->sink->stays()) call->sink.reset();
   call->priority = 0;
   call->deadline = kNever;
   call->stack = true;
@@ -30,6 +31,13 @@ bool CallPool::worth_keeping(const Call& call) {
 void CallPool::take_all(std::vector<std::unique_ptr<Call>>* calls) {
   const MutexLock lock(mutex_);
   calls->swap(spare_);
+}
+
+void CallPool::forget(const CompletionSink* sink) {
+  const MutexLock lock(mutex_);
+  for (const std::unique_ptr<Call>& call : spare_) {
+    if (call->sink.get() == sink) call->sink.reset();
+  }
 }
 
 void CallPool::give(Settlement& settlement) {

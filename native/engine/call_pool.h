@@ -21,6 +21,9 @@ class CallPool {
   // Moves every spare call to `calls`.
   void take_all(std::vector<std::unique_ptr<Call>>* calls);
 
+  // Lets go of a sink that does not stay any more.
+  void forget(const CompletionSink* sink);
+
   // Takes the calls that a settlement owns, up to a bound; the others are freed.
   void give(Settlement& settlement);
 

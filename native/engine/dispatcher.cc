@@ -153,6 +153,7 @@ void Dispatcher::abandon(const CompletionSink* sink) {
     if (drained()) wake_lanes(lanes_.size());
   }
   // Not delivered: nobody is there to be told.
+  pool_.forget(sink);
 }
 
 bool Dispatcher::drained() const { return closing_ && scheduler_.rows() == 0; }

@@ -1,7 +1,8 @@
 #include "engine.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "row_check.h"
@@ -10,6 +11,13 @@
 namespace batched {
 
 namespace {
+
+// Not std::random_device: inside a static C++ runtime it asks for a newer glibc than anything else here.
+std::uint64_t random_seed() {
+  std::uint64_t seed = 0;
+  if (getentropy(&seed, sizeof(seed)) != 0) seed = static_cast<std::uint64_t>(steady_clock().now());
+  return seed;
+}
 
 // A model with a fixed batch axis has no room for more rows.
 PolicyOptions fitted(PolicyOptions policy, const Signature& signature) {
@@ -27,7 +35,7 @@ Engine::Engine(const EngineOptions& options, Signature signature, std::vector<st
       signature_(std::move(signature)),
       layout_(signature_, options.padding_side),
       clock_(clock),
-      seed_(std::random_device{}()),
+      seed_(random_seed()),
       dispatcher_(signature_, fitted(options.policy, signature_), options.bounds, options.cost, clock) {
   for (std::unique_ptr<Lane>& lane : lanes) {
     lanes_.push_back(std::make_unique<LaneThread>(std::move(lane), signature_, layout_, dispatcher_, clock));

@@ -42,7 +42,8 @@ class DeliveryBuilder {
       if (copy.call == nullptr) {
         outputs_->layout.scatter(outputs_->tensors[copy.output], copy.output, copy.row, copy.dims, to);
       } else {
-        stack_rows(rows_of(*copy.call, copy.output, copy.row), copy.dims, batch_axis(copy.output), to);
+        stack_rows(rows_of(*copy.call, copy.output, copy.row), copy.dims, batch_axis(copy.output),
+                   outputs_->layout.side(), to);
       }
     }
     return std::move(delivery_);

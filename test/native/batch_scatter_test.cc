@@ -115,10 +115,11 @@ TensorView view(const Int64s& values, const Dims& dims) {
   return {DType::kInt64, dims, reinterpret_cast<const std::byte*>(values.data())};
 }
 
-Part stacked(const std::vector<TensorView>& rows, std::size_t batch_axis) {
+Part stacked(const std::vector<TensorView>& rows, std::size_t batch_axis,
+             PaddingSide side = PaddingSide::kRight) {
   const Dims dims = stacked_dims(rows, batch_axis);
   Int64s whole(dims.elements(), 99);
-  stack_rows(rows, dims, batch_axis, reinterpret_cast<std::byte*>(whole.data()));
+  stack_rows(rows, dims, batch_axis, side, reinterpret_cast<std::byte*>(whole.data()));
   return {dims, whole};
 }
 
@@ -136,6 +137,7 @@ TEST(StackRowsTest, RaggedRowsAreFilledWithZeros) {
   const Int64s none;
   EXPECT_EQ(stacked({view(a, {1}), view(b, {3}), view(none, {0})}, 0),
             (Part{{3, 3}, {1, 0, 0, 2, 3, 4, 0, 0, 0}}));
+  EXPECT_EQ(stacked({view(a, {1}), view(b, {3})}, 0, PaddingSide::kLeft), (Part{{2, 3}, {0, 0, 1, 2, 3, 4}}));
 }
 
 TEST(StackRowsTest, RaggedOnSeveralAxes) {

@@ -1,33 +1,10 @@
 /** `inference.dynamically` over user functions: rows of tensors are padded and stacked, outputs split and stacked again. */
 import { describe, expect, test } from '@jest/globals';
 import { Tensor as OrtTensor } from 'onnxruntime-node';
-import { aio, type BatchedError, type ElementType, inference, type Tensor, type TypedArray } from '../../ts';
+import { aio, type BatchedError, inference, type Tensor, type TypedArray } from '../../ts';
 import { arrayClasses, elementTypes, typeNumber } from '../../ts/tensor';
 import { errorOf, expectAccounted, gate, gated, turn } from '../helpers/gate';
-
-type Tensors = Record<string, Tensor>;
-
-function tensor(type: ElementType, dims: number[], values: readonly number[]): Tensor {
-  const data = new arrayClasses[typeNumber(type)!]!(values.length);
-  const wide = data instanceof BigInt64Array || data instanceof BigUint64Array;
-  values.forEach((value, i) => (data[i] = wide ? BigInt(value) : value));
-  return { type, dims, data };
-}
-
-const float = (dims: number[], values: readonly number[]): Tensor => tensor('float32', dims, values);
-const valuesOf = ({ data }: Tensor): number[] => Array.from(data as Float32Array, Number);
-/** A tensor of rank 2 as rows of numbers. */
-const rowsOf = (given: Tensor): number[][] => {
-  const values = valuesOf(given);
-  const [rows, width] = given.dims as [number, number];
-  return Array.from({ length: rows }, (_, row) => values.slice(row * width, (row + 1) * width));
-};
-/** Sums of the rows, as a tensor [rows]. */
-const sums = (given: Tensor): Tensor =>
-  float(
-    [given.dims[0]!],
-    rowsOf(given).map((row) => row.reduce((sum, value) => sum + value, 0)),
-  );
+import { float, rowsOf, sums, tensor, type Tensors, valuesOf } from '../helpers/tensors';
 
 /** Remembers what it is given, gives the sum of each row of `x`. */
 function recorder(): ((features: Tensors) => Tensor) & { seen: Tensors[] } {
@@ -294,6 +271,11 @@ describe('outputs', () => {
     const f = inference.dynamically(({ x }: Tensors) => x!, { batchSize: 2, paddingSide: 'none' });
     const result = await f.acall({ x: [[1, 2, 3], [4], [5, 6, 7]] });
     expect(rowsOf(result)).toEqual([[1, 2, 3], [4, 0, 0], [5, 6, 7]]); // prettier-ignore
+  });
+
+  test('on the left where features are padded there: what comes last in a row stays last', async () => {
+    const f = inference.dynamically(({ x }: Tensors) => x!, { batchSize: 1, paddingSide: 'left' });
+    expect(rowsOf(await f.acall({ x: [[1, 2, 3], [4]] }))).toEqual([[1, 2, 3], [0, 0, 4]]); // prettier-ignore
   });
 
   test('stack: false gives a list, every row at its own length', async () => {

@@ -50,6 +50,14 @@ describe('rows of different lengths in one batch', () => {
     expect(echo.stats.paddingEfficiency).toBeCloseTo(28 / 56, 6);
   });
 
+  test('a call of several rows is stacked on the side that is padded', async () => {
+    const echo = await echoModel({ lanes: 1, paddingSide: 'left', batchSize: 8 });
+    expect(plain(one(await echo.acall({ x: [[1, 2, 3], [4]] })))).toMatchObject({
+      dims: [2, 3],
+      data: [1, 2, 3, 0, 0, 4],
+    });
+  });
+
   test('left padding puts the values last: shown by a model that adds up positions', async () => {
     // The pad value is what a sum sees beside the row's own values, whichever the side.
     const sum = await open(

@@ -105,6 +105,13 @@ const cases: Case[] = [
   ['elements that are objects', () => echo, () => ({ x: [[{ valueOf: () => 1 }]] }), /'x'.*element 0 is not a number/],
   ['numbers mixed with others', () => scalars, () => ({ x: [1, '2'] }), /'x' mixes numbers with other values/],
   ['numbers mixed with bigints', () => scalars, () => ({ x: [1, 2n] }), /'x' mixes numbers with other values/],
+  [
+    'a bigint of more than 64 bits',
+    () => scalars,
+    () => ({ x: [1n, 2n ** 64n] }),
+    /'x': 18446744073709551616 does not/,
+  ],
+  ['a bigint below 64 bits', () => scalars, () => ({ x: [-(2n ** 63n) - 1n] }), /'x': -9223372036854775809 does not/],
 
   // Types
   [

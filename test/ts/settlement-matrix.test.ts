@@ -29,21 +29,22 @@ import { closeAll, floats, int64, open, until, values } from '../helpers/model-c
 const settlements: number[] = [];
 jest.mock('../../ts/deferred', () => {
   const real = jest.requireActual<typeof Deferred>('../../ts/deferred');
-  const counted = <V>(): Promise<V> => {
-    const promise = real.deferred<V>();
-    const { resolve, reject } = real.latest;
-    const call = settlements.push(0) - 1;
-    real.latest.resolve = (value) => {
+  /** Of the promise that was made last. */
+  const counted = <V extends (value: never) => void>(settle: V): V => {
+    const call = settlements.length - 1;
+    return ((value: never) => {
       settlements[call]!++;
-      resolve(value);
-    };
-    real.latest.reject = (error) => {
-      settlements[call]!++;
-      reject(error);
-    };
-    return promise;
+      settle(value);
+    }) as V;
   };
-  return { latest: real.latest, deferred: counted };
+  return {
+    deferred: () => {
+      settlements.push(0);
+      return real.deferred();
+    },
+    takeResolve: () => counted(real.takeResolve()),
+    takeReject: () => counted(real.takeReject()),
+  };
 });
 
 beforeEach(() => void settlements.splice(0));

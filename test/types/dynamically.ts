@@ -1,6 +1,18 @@
 /** What `dynamically` and `aio.dynamically` infer; what must not compile. Checked by `tsc --noEmit`, never run. */
 import { expectTypeOf } from 'expect-type';
-import { aio, type AsyncBatched, type Batched, type BatchStats, dynamically } from '../../ts';
+import Keyv from 'keyv';
+import { LRUCache } from 'lru-cache';
+import {
+  aio,
+  type AsyncBatched,
+  type Batched,
+  type BatchStats,
+  type Cache,
+  type CacheStats,
+  DiskCache,
+  dynamically,
+  MemoryCache,
+} from '../../ts';
 
 const lengths = (items: string[]): number[] => items.map((item) => item.length);
 const lengthsAsync = async (items: string[]): Promise<number[]> => lengths(items);
@@ -106,3 +118,20 @@ expectTypeOf(f.close({ drain: false })).toEqualTypeOf<Promise<void>>();
 expectTypeOf(f[Symbol.asyncDispose]).returns.toEqualTypeOf<Promise<void>>();
 // @ts-expect-error a snapshot is read
 f.stats = g.stats;
+
+// --- Caches
+
+const cached = dynamically(lengths, { cache: new MemoryCache({ maxEntries: 3 }), cacheKey: (item) => item.trim() });
+expectTypeOf(cached).toEqualTypeOf<Batched<string, number>>();
+expectTypeOf(cached.stats.cacheStats).toEqualTypeOf<CacheStats | undefined>();
+const stores: Cache[] = [new DiskCache({ path: '.' }), new Keyv(), new LRUCache<string, object>({ max: 3 }), new Map()];
+dynamically(lengths, { cache: stores[0] });
+aio.dynamically({ cache: new Keyv(), cacheKey: (item: string) => item })(lengthsAsync);
+// @ts-expect-error cacheKey gets an item
+dynamically(lengths, { cache: new Map(), cacheKey: (item: number) => item });
+// @ts-expect-error a cache has get and set
+dynamically(lengths, { cache: { get: () => 3 } });
+// @ts-expect-error a folder is needed
+new DiskCache({});
+// @ts-expect-error no such option
+new MemoryCache({ max: 3 });

@@ -9,7 +9,9 @@ import {
   type BatchedErrorCode,
   type BatchedInference,
   type BatchedModel,
+  type Features,
   inference,
+  MemoryCache,
   type ModelStats,
   OnnxModel,
   type Output,
@@ -64,6 +66,9 @@ inference.dynamically((_: Tensors) => 3);
 inference.dynamically((_: Tensors) => tensor, { paddingSide: 'up' });
 // @ts-expect-error pad values are numbers
 inference.dynamically((_: Tensors) => tensor, { padTokens: { ids: '0' } });
+// @ts-expect-error an axis follows a feature, by name
+inference.dynamically((_: Tensors) => tensor, { trimOutputs: { logits: 1 } });
+inference.dynamically((_: Tensors) => tensor, { trimOutputs: { 0: { 1: 'ids' }, hidden: { 2: 'ids' } } });
 // @ts-expect-error no such option
 inference.dynamically({ padToken: 3 });
 // @ts-expect-error no such option of a call
@@ -86,6 +91,17 @@ expectTypeOf(aio.inference.load(new Uint8Array(3))).resolves.toEqualTypeOf<Async
 inference.dynamically(model, { concurrency: 3 });
 // @ts-expect-error models come from a path or bytes
 void inference.load(3);
+
+// --- Caches: the key is made of the features of one row
+
+inference.dynamically((_: Tensors) => tensor, {
+  cache: new Map(),
+  cacheKey: (features) => expectTypeOf(features).toEqualTypeOf<Features>(),
+});
+inference.dynamically(model, { cache: new MemoryCache(), cacheKey: ({ ids }) => ids });
+void inference.load('model.onnx', { cache: new MemoryCache(), cacheKey: ({ ids }) => ids });
+// @ts-expect-error cacheKey gets features
+inference.dynamically(model, { cacheKey: (item: string) => item });
 
 // --- Errors
 
