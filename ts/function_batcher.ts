@@ -141,6 +141,7 @@ export class FunctionBatcher<T, U> {
     this.#depth++;
     try {
       while (!call.settled) {
+        this.#deadlines.expireNow();
         const batch = this.#takeBatch(true);
         // An asynchronous batch settles later, and so would all others: they are left to the tick.
         if (batch === undefined || this.#runBatch(batch)) break;

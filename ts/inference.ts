@@ -197,7 +197,13 @@ function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: b
   if (options.cache === undefined) {
     dressed = dress(plain, batcher, asynchronous);
   } else {
-    const cached = cachedInference(plain, batcher, modelRows(model.native.signature, options.paddingSide ?? 'right'), options, 'inference.dynamically');
+    const cached = cachedInference(
+      plain,
+      batcher,
+      modelRows(model.native.signature, options.paddingSide ?? 'right'),
+      options,
+      'inference.dynamically',
+    );
     dressed = dress(cached.calls, cached.batcher, asynchronous);
   }
   return Object.defineProperty(dressed, 'model', { value: model, enumerable: true });

@@ -331,7 +331,16 @@ const matrix: Record<string, Row> = {
         expect(await first).toBe(2);
         await expectServes(callable, async () => expect(await callable.acall(4)).toBe(8));
       },
-      sync: noOptions,
+      // It has no deadline, but runs what waits: not that whose deadline has passed.
+      sync: async () => {
+        const ran: number[] = [];
+        const callable = dynamically((items: number[]) => (ran.push(...items), items.map(double)));
+        const late = callable.acall(1, { deadlineMs: 0 });
+        await expectEnding(() => callable(2), { value: 4 });
+        await expectEnding(() => late, { code: 'BATCHED_DEADLINE' });
+        expect(ran).toEqual([2]);
+        await expectServes(callable, async () => expect(callable(4)).toBe(8));
+      },
     },
     model: {
       acall: async () => {
