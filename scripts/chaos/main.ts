@@ -70,10 +70,10 @@ async function runEpisode(run: Run, episode: Episode): Promise<void> {
   const data: WorkerData = { episode, paths, embeddings, ledger: ledger.shared };
   const worker = new Worker(workerSource, { eval: true, workerData: data });
   run.ledgers.add(ledger);
-  let accounted = false;
-  let failure: Error | undefined;
-  worker.on('message', (message) => (accounted ||= message === 'accounted'));
-  worker.on('error', (error) => (failure = error as Error));
+  const told: unknown[] = [];
+  const failures: unknown[] = [];
+  worker.on('message', (message) => told.push(message));
+  worker.on('error', (error) => failures.push(error));
   const poll = setInterval(() => {
     if (episode.ending !== 'is terminated in the middle' || ledger.of().made <= episode.endsAt) return;
     clearInterval(poll);
@@ -84,10 +84,10 @@ async function runEpisode(run: Run, episode: Episode): Promise<void> {
   run.ledgers.delete(ledger);
   run.total.add(ledger);
   run.endings[episode.ending]++;
-  if (failure !== undefined) throw failure;
+  if (failures.length > 0) throw failures[0];
 
   const { made, ended } = ledger.of();
-  const cutShort = !accounted;
+  const cutShort = !told.includes('accounted');
   const expected = { 'is terminated in the middle': 1, 'exits in the middle': 7 }[episode.ending as string] ?? 0;
   // One that was to be terminated may have been done before.
   if (cutShort ? code !== expected || expected === 0 : code !== 0 && code !== expected) {

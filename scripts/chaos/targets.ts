@@ -70,7 +70,7 @@ function batchFunction(settles: Episode['settles']): (items: number[]) => number
     case 'at once':
       return run;
     case 'in a microtask':
-      return async (items) => run(items);
+      return (items) => Promise.resolve(items).then(run);
     case 'in a turn':
       return async (items) => new Promise((resolve) => setImmediate(resolve)).then(() => run(items));
     case 'by a timer':

@@ -42,7 +42,6 @@ async function main(): Promise<void> {
     switch (episode.ending) {
       case 'exits in the middle':
         process.exit(7);
-      // eslint-disable-next-line no-fallthrough -- exit does not return
       case 'closes with drain in the middle':
       case 'closes without drain in the middle': {
         closing = true;

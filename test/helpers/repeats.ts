@@ -13,8 +13,15 @@ export function report(group: string, scenario: string, times: number): void {
   if (file !== undefined) appendFileSync(file, `${JSON.stringify({ group, scenario, times })}\n`);
 }
 
+/** At once: together they take less time, and find more. */
+const TOGETHER = 3;
+
 /** Does `once` as often as is asked for. */
 export async function repeated(group: string, scenario: string, once: () => Promise<void>): Promise<void> {
-  for (let time = 0; time < REPEATS; time++) await once();
+  let left = REPEATS;
+  const repeat = async (): Promise<void> => {
+    while (left-- > 0) await once();
+  };
+  await Promise.all(Array.from({ length: TOGETHER }, repeat));
   report(group, scenario, REPEATS);
 }
