@@ -215,8 +215,8 @@ void EngineHandle::submit_packed(const Napi::CallbackInfo& info) {
 
 void EngineHandle::flush(const Napi::CallbackInfo& /*info*/) { flush_pending(); }
 
-// Refused calls settle through the mailbox, like all others: their callers' code never runs in here, and not where
-// the JavaScript stack is about to end.
+// Refused calls settle through the mailbox, like all others: their callers' code never runs in here, and not
+// where the JavaScript stack is about to end.
 void EngineHandle::flush_pending() {
   if (pending_.empty()) return;
   statuses_.assign(pending_.size(), Status::okay());

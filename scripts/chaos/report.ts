@@ -19,9 +19,10 @@ const number = (value: number): string => value.toLocaleString('en-US');
 function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [head, ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? number(cell) : cell)))];
   const widths = head.map((_, i) => Math.max(...cells.map((row) => row[i]!.length)));
+  const isNumber = head.map((_, i) => rows.every((row) => typeof row[i] === 'number'));
   const line = (row: readonly string[]): string =>
-    `| ${row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' | ')} |`;
-  const rule = widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+    `| ${row.map((cell, i) => (isNumber[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join(' | ')} |`;
+  const rule = widths.map((width, i) => (isNumber[i] ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)));
   const [first, ...rest] = cells.map(line);
   return [first, `| ${rule.join(' | ')} |`, ...rest].join('\n');
 }
