@@ -4,9 +4,12 @@ import { ensureModel } from '../../scripts/models/index';
 import { runProgram } from '../helpers/child-program';
 import { REPEATS, report, TIMEOUT_MS } from '../helpers/repeats';
 
-/** Rounds in one process. */
-const ROUNDS = Math.min(REPEATS, 5);
-const PROCESSES = Math.ceil(REPEATS / ROUNDS);
+/** Every worker that ends is a repetition; they come in rounds, a few of them in each process. */
+function shares(workers: number): { rounds: number; processes: number } {
+  const all = Math.ceil(REPEATS / workers);
+  const rounds = Math.min(all, 5);
+  return { rounds, processes: Math.ceil(all / rounds) };
+}
 
 let paths: string[];
 beforeAll(async () => {
@@ -26,21 +29,25 @@ interface Case {
 /** What the workers and the main thread print, of all rounds. */
 async function run(scenario: string, { step, turns = 0, workers = 2 }: Case, how: string, mainToo: boolean) {
   const all: string[] = [];
-  for (let process = 0; process < PROCESSES; process++) {
-    const counts = [turns, workers, ROUNDS].map(String);
+  const { rounds, processes } = shares(workers);
+  for (let process = 0; process < processes; process++) {
+    const counts = [turns, workers, rounds].map(String);
     const ended = await runProgram('worker.mjs', [step, how, ...counts, ...paths, ...(mainToo ? ['main'] : [])]);
     expect(ended).toMatchObject({ code: 0, signal: null, stderr: '' });
     const lines = ended.stdout.split('\n').filter(Boolean);
     expect(lines.pop()).toBe('all ended');
     // The main thread's own model, called after each round, still answers.
-    expect(lines.filter((line) => line === 'main 4')).toHaveLength(mainToo ? ROUNDS : 0);
+    expect(lines.filter((line) => line === 'main 4')).toHaveLength(mainToo ? rounds : 0);
     all.push(...lines.filter((line) => line !== 'main 4'));
   }
-  report(`workers${mainToo ? ', the main thread uses the add-on too' : ''}`, scenario, workers * ROUNDS * PROCESSES);
+  report(`workers${mainToo ? ', the main thread uses the add-on too' : ''}`, scenario, workers * rounds * processes);
   return all;
 }
 
-const times = (workers: number, line: string): string[] => Array<string>(workers * ROUNDS * PROCESSES).fill(line);
+function times(workers: number, line: string): string[] {
+  const { rounds, processes } = shares(workers);
+  return Array<string>(workers * rounds * processes).fill(line);
+}
 
 describe.each([
   ['alone with the add-on', false],
