@@ -29,6 +29,10 @@ export class CallDeadlines<T, U> {
     if (now >= this.#first) this.#sweep(now);
   }
 
+  expireNow(): void {
+    if (this.#first < Infinity) this.expire(performance.now());
+  }
+
   #sweep(now: number): void {
     let next = Infinity;
     for (const call of this.#calls) {

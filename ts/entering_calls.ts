@@ -9,7 +9,10 @@ const none = new Uint32Array(0);
 
 export class EnteringCalls<T, U> {
   readonly #owners: readonly (ItemCall<T, U> | undefined)[];
+  /** Of the calls that have entered. */
   #rows = 0;
+  /** The same with those of the call that is just entering. Should it fail, where the stack ends say, they don't count. */
+  #end = 0;
   /** The calls, once one of them is more than a plain single item; before that there are as many as rows. */
   #calls: ItemCall<T, U>[] = [];
 
@@ -30,41 +33,51 @@ export class EnteringCalls<T, U> {
     return this.#rows === 0;
   }
 
-  get onlySingles(): boolean {
-    return this.#calls.length === 0;
+  /** Before the rows of a call. */
+  begin(): void {
+    this.#end = this.#rows;
   }
 
   addRow(slot: number, length: number, group: number): void {
-    const at = this.#rows++;
+    const at = this.#end;
     if (at === this.#slots.length) this.#makeRoom();
     this.#slots[at] = slot;
     if (this.#lengths.length > 0) this.#lengths[at] = length;
     if (this.#groups.length > 0) this.#groups[at] = group;
+    this.#end = at + 1;
   }
 
-  /** After the call's rows, unless it is a plain single item and all before it were. */
+  /** After the rows of a plain single item: it has entered. */
+  addSingle(call: ItemCall<T, U>): void {
+    if (this.#calls.length > 0) this.addCall(call);
+    else this.#rows = this.#end;
+  }
+
+  /** After the rows of any other call. */
   addCall(call: ItemCall<T, U>): void {
     if (this.#calls.length === 0) {
-      const singles = this.#rows - call.rows;
-      for (let at = 0; at < singles; at++) this.#calls.push(this.#owners[this.#slots[at]!]!);
+      for (let at = 0; at < this.#rows; at++) this.#calls.push(this.#owners[this.#slots[at]!]!);
     }
     this.#calls.push(call);
     call.handed = false;
+    this.#rows = this.#end;
   }
 
   /** Gives the calls that the queue refused. */
   handOver(queue: NativeFunctionQueue): ItemCall<T, U>[] {
     const rows = this.#rows;
-    this.#rows = 0;
-    if (this.#calls.length > 0) return this.#handOverCalls(queue);
     if (rows === 0) return [];
+    if (this.#calls.length > 0) return this.#handOverCalls(queue);
     const admitted = queue.admitSingles(this.#slots, this.#lengths, rows);
+    this.#rows = 0;
+    if (admitted === rows) return [];
     return Array.from(this.#slots.subarray(admitted, rows), (slot) => this.#owners[slot]!);
   }
 
   #handOverCalls(queue: NativeFunctionQueue): ItemCall<T, U>[] {
     const calls = this.#calls;
     this.#calls = [];
+    this.#rows = 0;
     if (this.#numbers.length < numbersPerCall * calls.length) {
       this.#numbers = new Float64Array(2 * numbersPerCall * calls.length);
     }
@@ -100,8 +113,9 @@ export class EnteringCalls<T, U> {
       copy.set(rows);
       return copy;
     };
-    this.#slots = larger(this.#slots);
-    this.#lengths = larger(this.#lengths);
-    this.#groups = larger(this.#groups);
+    const [slots, lengths, groups] = [larger(this.#slots), larger(this.#lengths), larger(this.#groups)];
+    this.#slots = slots;
+    this.#lengths = lengths;
+    this.#groups = groups;
   }
 }

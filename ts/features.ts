@@ -61,7 +61,7 @@ export class FeatureEncoder {
   readonly #inputs: InputPlan[];
   readonly #names: Set<string>;
   readonly #numbers: Float64Array;
-  /** Where in the numbers the next call is described. */
+  /** Where in the numbers the next call is described. Moves when calls are handed over, as a getter may make happen. */
   base = 0;
   // Of the last call that was encoded, by input: the argument for native code, the number of the typed array's class,
   // and the elements that its dims say it has.
@@ -215,7 +215,7 @@ export class FeatureEncoder {
       throw invalidInput(`input '${spec.name}' is ${elementTypes[type]!}; the model wants ${spec.type}`);
     }
     const numbers = this.#numbers;
-    const at = this.base + input.at;
+    let at = this.base + input.at;
     let elements = 1;
     const rank = spec.dims.length; // and not dims.length, which a getter may answer differently by now
     numbers[at + CallNumbers.form] = CallNumbers.dense;
@@ -223,6 +223,7 @@ export class FeatureEncoder {
     numbers[at + CallNumbers.rank] = rank;
     for (let axis = 0; axis < rank; axis++) {
       const dim = dims[axis]!;
+      at = this.base + input.at; // a getter of that dim may have moved the description
       if (!Number.isSafeInteger(dim) || dim < 0) {
         throw invalidInput(`input '${spec.name}': dims [${dims.join(', ')}] must be whole numbers of at least 0`);
       }

@@ -111,9 +111,9 @@ export class FunctionBatcher<T, U> {
         (resolve as (value: U[]) => void)([]);
         return promise;
       }
+      this.#schedule(); // first: whatever fails from here on, what has entered will be handed over
       const call = this.#enter(input, options, resolve, reject);
       if (options !== undefined) this.#watch(call, options);
-      this.#schedule();
     } catch (error) {
       reject(error);
     }
@@ -141,6 +141,7 @@ export class FunctionBatcher<T, U> {
     this.#depth++;
     try {
       while (!call.settled) {
+        this.#deadlines.expireNow();
         const batch = this.#takeBatch(true);
         // An asynchronous batch settles later, and so would all others: they are left to the tick.
         if (batch === undefined || this.#runBatch(batch)) break;
@@ -171,10 +172,10 @@ export class FunctionBatcher<T, U> {
       if (this.#closing) throw this.#closedError();
       const slot = this.#free.pop() ?? this.#owners.length;
       const call = new ItemCall<T, U>(input, slot, undefined, requestOf(options), resolve, reject);
+      this.#entering.begin();
       this.#addRow(call, slot, 0, length);
-      if (options !== undefined || this.#groupOf !== undefined || !this.#entering.onlySingles) {
-        this.#entering.addCall(call);
-      }
+      if (options !== undefined || this.#groupOf !== undefined) this.#entering.addCall(call);
+      else this.#entering.addSingle(call);
       return call;
     }
     const items = input.slice() as T[];
@@ -183,6 +184,7 @@ export class FunctionBatcher<T, U> {
     if (this.#closing) throw this.#closedError();
     const slots: number[] = [];
     const call = new ItemCall<T, U>(items, slots, new Array<U>(items.length), requestOf(options), resolve, reject);
+    this.#entering.begin();
     for (let place = 0; place < items.length; place++) {
       const slot = this.#free.pop() ?? this.#owners.length;
       slots.push(slot);
@@ -219,7 +221,12 @@ export class FunctionBatcher<T, U> {
         aborted(); // by lengthOf
         return;
       }
-      unwatch = onAbort(signal, aborted);
+      try {
+        unwatch = onAbort(signal, aborted);
+      } catch (error) {
+        this.#settle(call, NativeCode.cancelled, error); // a signal of somebody's own making
+        return;
+      }
     }
     const due = call.request?.due ?? Infinity;
     if (due < Infinity) this.#deadlines.watch(call, due);
@@ -233,8 +240,8 @@ export class FunctionBatcher<T, U> {
 
   #schedule(): void {
     if (this.#scheduled) return;
+    queueMicrotask(this.#afterMicrotasks); // throws where the stack ends
     this.#scheduled = true;
-    queueMicrotask(this.#afterMicrotasks);
   }
 
   /** Calls that other promises of this tick make still join it. */
@@ -358,28 +365,34 @@ export class FunctionBatcher<T, U> {
   }
 
   #succeed(batch: Uint32Array<ArrayBuffer>, results: U[], start: number): void {
-    if (!Array.isArray(results) || results.length !== batch.length) {
-      const got = Array.isArray(results) ? `${results.length} results` : describe(results);
-      const message = `${this.#name}: the batch function was given ${batch.length} items and returned ${got}`;
-      this.#fail(batch, new BatchedError('BATCHED_OUTPUT_MISMATCH', message), start);
-      return;
-    }
     const milliseconds = performance.now() - start;
     let processed = 0;
-    for (let i = 0; i < batch.length; i++) {
-      const slot = batch[i]!;
-      const call = this.#owners[slot]!;
-      if (call.settled) continue;
-      processed++;
-      call.take(this.#places[slot]!, results[i]!);
+    try {
+      if (!Array.isArray(results) || results.length !== batch.length) {
+        const got = Array.isArray(results) ? `${results.length} results` : describe(results);
+        const message = `${this.#name}: the batch function was given ${batch.length} items and returned ${got}`;
+        throw new BatchedError('BATCHED_OUTPUT_MISMATCH', message);
+      }
+      for (let i = 0; i < batch.length; i++) {
+        const slot = batch[i]!;
+        const call = this.#owners[slot]!;
+        if (call.settled) continue;
+        const result = results[i]!; // of a proxy, say, it may throw
+        processed++;
+        call.take(this.#places[slot]!, result);
+      }
+    } catch (error) {
+      this.#fail(batch, error, start, processed);
+      return;
     }
     this.#finish(batch, milliseconds, processed);
   }
 
-  #fail(batch: Uint32Array<ArrayBuffer>, error: unknown, start: number): void {
+  /** `processed` of the batch's rows have got their result. */
+  #fail(batch: Uint32Array<ArrayBuffer>, error: unknown, start: number, processed = 0): void {
     const owners = new Set<ItemCall<T, U>>();
     for (const slot of batch) owners.add(this.#owners[slot]!);
-    this.#finish(batch, performance.now() - start, 0);
+    this.#finish(batch, performance.now() - start, processed);
     for (const call of owners) this.#settle(call, NativeCode.backend, error);
   }
 
@@ -396,9 +409,7 @@ export class FunctionBatcher<T, U> {
 
   /** Rejects a call; rows of it that still wait leave the queue, those that run are ignored when they are done. */
   #settle(call: ItemCall<T, U>, code: number, error: unknown, admitted = true): void {
-    if (call.settled) return;
-    call.settled = true;
-    call.release?.();
+    if (call.settled) return; // it was aborted, say, while it ran
     const queued = call.handed && admitted;
     for (let place = 0; place < call.rows; place++) {
       const slot = call.slotAt(place);
@@ -407,7 +418,7 @@ export class FunctionBatcher<T, U> {
     }
     if (queued) this.#queue.count(code, call.left);
     if (this.#timer !== undefined && this.#queue.size === 0) this.#stopTimer();
-    call.reject(error);
+    call.fail(error);
     this.#checkClosed();
   }
 

@@ -16,6 +16,7 @@ import {
   invalidInput,
   isTensor,
   type Tensor,
+  trueLength,
   type TypedArray,
   typeNumber,
 } from './tensor';
@@ -54,35 +55,36 @@ function stores(type: number, data: ArrayBufferView): boolean {
 
 export function tensorOf(name: string, value: unknown): Tensor {
   if (isTensor(value)) {
-    const type = typeNumber(value.type);
-    const data: unknown = value.data;
+    // Each is read once, and kept: what the caller's object says later does not matter.
+    const { type: typeName, dims: given, data } = value as { type: ElementType; dims: unknown; data: unknown };
+    const type = typeNumber(typeName);
     if (type === undefined) {
-      throw invalidInput(`'${name}' is of type ${describe(value.type)} (known: ${elementTypes.join(', ')})`);
+      throw invalidInput(`'${name}' is of type ${describe(typeName)} (known: ${elementTypes.join(', ')})`);
     }
     if (!ArrayBuffer.isView(data) || !stores(type, data)) {
-      throw invalidInput(`'${name}': the data of a ${value.type} tensor cannot be ${describe(data)}`);
+      throw invalidInput(`'${name}': the data of a ${typeName} tensor cannot be ${describe(data)}`);
     }
-    if (!Array.isArray(value.dims) || value.dims.length === 0 || value.dims.length > 8) {
-      throw invalidInput(`'${name}': a tensor needs 1 to 8 dims, got ${describe(value.dims)}`);
+    const dims = Array.isArray(given) ? (given.slice() as number[]) : [];
+    if (dims.length === 0 || dims.length > 8) {
+      throw invalidInput(`'${name}': a tensor needs 1 to 8 dims, got ${describe(given)}`);
     }
     let elements = 1;
-    for (const dim of value.dims as readonly number[]) {
-      if (!Number.isSafeInteger(dim) || dim < 0)
-        throw invalidInput(`'${name}': dims [${value.dims.join(', ')}] are wrong`);
+    for (const dim of dims) {
+      if (!Number.isSafeInteger(dim) || dim < 0) throw invalidInput(`'${name}': dims [${dims.join(', ')}] are wrong`);
       elements *= dim;
     }
-    if (elements !== (data as unknown as TypedArray).length) {
+    if (elements !== trueLength(data)) {
       throw invalidInput(
-        `'${name}': dims [${value.dims.join(', ')}] want ${elements} elements, its data has ${(data as unknown as TypedArray).length}`,
+        `'${name}': dims [${dims.join(', ')}] want ${elements} elements, its data has ${trueLength(data)}`,
       );
     }
-    return value as Tensor;
+    return { type: typeName, dims, data: data as TypedArray };
   }
   if (ArrayBuffer.isView(value)) {
     const type = arrayTypeNumber(value);
     if (type === undefined) throw invalidInput(`'${name}' cannot be ${describe(value)}`);
     const data = value as TypedArray;
-    return { type: elementTypes[type]!, dims: [data.length], data };
+    return { type: elementTypes[type]!, dims: [trueLength(data)], data };
   }
   throw invalidInput(`'${name}' must be a tensor, a typed array or an array of rows, got ${describe(value)}`);
 }
@@ -208,7 +210,7 @@ export function lostMemory({ call, row }: FeatureRow): BatchedError | undefined 
   for (let feature = 0; feature < call.sources.length; feature++) {
     const source = call.sources[feature]!;
     const { dims, data } = source.tensors[source.ragged ? row : 0]!;
-    if (data.length !== dims.reduce((product, dim) => product * dim, 1)) {
+    if (trueLength(data) !== dims.reduce((product, dim) => product * dim, 1)) {
       return invalidInput(
         `'${call.names[feature]!}': the memory of the tensor was transferred or resized after the call`,
       );
@@ -314,7 +316,7 @@ export function stackFeatures(
 }
 
 export function copyOf({ type, dims, data }: Tensor): Tensor {
-  const copy = new arrayClasses[typeNumber(type)!]!(data.length);
+  const copy = new arrayClasses[typeNumber(type)!]!(trueLength(data));
   // By bytes: a Buffer's slice() would not copy, and a Float16Array would convert.
   new Uint8Array(copy.buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   return { type, dims: [...dims], data: copy };

@@ -53,8 +53,18 @@ export class ItemCall<T, U> {
       this.results[place] = result;
       if (--this.left > 0) return;
     }
+    this.end();
+    this.resolve((this.results ?? result) as never);
+  }
+
+  fail(error: unknown): void {
+    this.end();
+    this.reject(error);
+  }
+
+  private end(): void {
+    if (this.settled) throw new Error('internal error of batched: a call was settled twice');
     this.settled = true;
     this.release?.();
-    this.resolve((this.results ?? result) as never);
   }
 }

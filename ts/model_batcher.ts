@@ -102,6 +102,7 @@ export class ModelBatcher {
   #enter(call: ModelCall, features: Features, options: ModelCallOptions | undefined): void {
     const signal = options?.signal;
     if (signal?.aborted === true) throw signal.reason;
+    this.#schedule(); // first: whatever fails from here on, what is taken will be handed over
     let flags = call.unstacked ? CallNumbers.unstacked : 0;
     if (signal !== undefined) flags |= CallNumbers.cancellable;
     const slot = takeSlot(call);
@@ -117,7 +118,6 @@ export class ModelBatcher {
       throw fromNative(refusal.code, refusal.message);
     }
     if (signal !== undefined) call.abortWith(signal, () => this.#cancel(slot));
-    this.#schedule();
   }
 
   /** Blocks this thread, and only this thread. */
@@ -141,11 +141,9 @@ export class ModelBatcher {
   #submit(slot: number, features: Features, options: ModelCallOptions | undefined, flags: number): Refusal | undefined {
     this.#beginReading();
     try {
+      if (this.#packed.full) this.#packed.handOver(false);
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
-      if (lengths === undefined && this.#packed.take(slot)) {
-        if (this.#packed.full) this.#packed.handOver(false);
-        return undefined;
-      }
+      if (lengths === undefined && this.#packed.take(slot)) return undefined;
       this.#packed.handOver(true);
       return this.#engine.submit(slot, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
     } finally {
@@ -160,6 +158,7 @@ export class ModelBatcher {
   ): ReturnType<NativeEngine['runSync']> {
     this.#beginReading();
     try {
+      if (this.#packed.full) this.#packed.handOver(false);
       const lengths = this.#lengths(features, this.#describe(features, options, flags));
       this.#packed.handOver(true);
       return this.#engine.runSync(0, ...this.#encoder.data, ...(lengths === undefined ? [] : [lengths]));
@@ -175,9 +174,10 @@ export class ModelBatcher {
   }
 
   #describe(features: Features, options: ModelCallOptions | undefined, flags: number): number {
+    const { deadlineMs = -1, priority = 0 } = options ?? {};
     const { base } = this.#encoder;
-    this.#numbers[base + CallNumbers.deadline] = options?.deadlineMs ?? -1;
-    this.#numbers[base + CallNumbers.priority] = options?.priority ?? 0;
+    this.#numbers[base + CallNumbers.deadline] = deadlineMs;
+    this.#numbers[base + CallNumbers.priority] = priority;
     this.#numbers[base + CallNumbers.flags] = flags;
     return this.#encoder.encode(features);
   }
@@ -199,8 +199,8 @@ export class ModelBatcher {
   /** All calls of a tick are handed over together, once its promises have run. */
   #schedule(): void {
     if (this.#scheduled) return;
+    queueMicrotask(this.#afterMicrotasks); // throws where the stack ends
     this.#scheduled = true;
-    queueMicrotask(this.#afterMicrotasks);
   }
 
   readonly #afterMicrotasks = (): void => process.nextTick(this.#flush);
@@ -211,13 +211,18 @@ export class ModelBatcher {
     this.#engine.flush();
   };
 
+  /** May be asked for while a call is being described: by a getter among its features, or by lengthOf. */
+  #handOver(): void {
+    this.#packed.handOver(this.#reading);
+  }
+
   #cancel(slot: number): void {
-    this.#packed.handOver(false);
+    this.#handOver();
     this.#engine.cancel(slot);
   }
 
   get stats(): ModelStats {
-    this.#packed.handOver(false);
+    this.#handOver();
     return modelStats(this.#engine.stats(), this.#fixedBatch);
   }
 
@@ -237,7 +242,7 @@ export class ModelBatcher {
   async close(options: { drain?: boolean } = {}): Promise<void> {
     checkOptions('close', options, { drain: 'boolean' });
     const { drain = true } = options;
-    this.#packed.handOver(false);
+    this.#handOver();
     unshare(this.#engine);
     // A second close that does not drain cuts the first one's draining short.
     return new Promise((resolve, reject) => {
@@ -247,6 +252,7 @@ export class ModelBatcher {
 }
 
 class ModelCall implements PendingCall {
+  #aborted = false;
   #release: (() => void) | undefined = undefined;
 
   constructor(
@@ -261,11 +267,13 @@ class ModelCall implements PendingCall {
   }
 
   succeed(parts: Tensor[]): void {
+    if (this.#aborted) return;
     this.resolve(outputOf(this.owner.plan, parts, this.unstacked) as never);
     this.#release?.();
   }
 
   fail(error: unknown): void {
+    if (this.#aborted) return;
     this.reject(error);
     this.#release?.();
   }
@@ -273,10 +281,18 @@ class ModelCall implements PendingCall {
   /** The slot stays taken until native code has let go of the call; its result is then ignored. */
   abortWith(signal: AbortSignal, cancel: () => void): void {
     const aborted = (): void => {
-      this.reject(signal.reason);
+      this.fail(signal.reason);
+      this.#aborted = true;
       cancel();
     };
-    this.#release = onAbort(signal, aborted);
+    try {
+      this.#release = onAbort(signal, aborted);
+    } catch (error) {
+      this.fail(error); // a signal of somebody's own making
+      this.#aborted = true;
+      cancel();
+      return;
+    }
     // A getter among the features may have aborted it.
     if (signal.aborted) aborted();
   }

@@ -116,9 +116,9 @@ export interface NativeEngine {
   readonly arena: ArrayBuffer;
   /** Takes the call into this tick; the rest is one argument per input and, optionally, the rows' lengths. */
   submit(slot: number, ...data: unknown[]): Refusal | undefined;
-  /** Takes the first `count` calls described in `numbers`; refused ones go to the receiver at once. */
+  /** Takes the first `count` calls described in `numbers`; refused ones go to the receiver, as results do. */
   submitPacked(count: number): void;
-  /** Hands the calls of this tick over. Refused ones go to the receiver at once. */
+  /** Hands the calls of this tick over. Refused ones go to the receiver, as results do. */
   flush(): void;
   /** Blocks this thread until the call has settled; gives what a receiver would get. */
   runSync(slot: 0, ...data: unknown[]): [Float64Array, ArrayBuffer, string[] | undefined];

@@ -134,7 +134,14 @@ export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   return () => {
     if (!listeners.delete(listener) || listeners.size > 0 || abortListeners.get(signal) !== listeners) return;
     abortListeners.delete(signal);
-    signal.removeEventListener('abort', notify);
+    try {
+      signal.removeEventListener('abort', notify);
+    } catch (error) {
+      // A signal of somebody's own making: uncaught, but no reason for a call not to settle.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   };
 }
 

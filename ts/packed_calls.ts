@@ -62,16 +62,20 @@ export class PackedCalls {
     return true;
   }
 
+  /** There is no room to describe another call. */
   get full(): boolean {
     return this.#count === this.#most;
   }
 
-  /** Gives the calls to native code. `described`: so is one more call, which was not taken; it becomes the first. */
+  /**
+   * Gives the calls to native code. `described`: one more call, which was not taken, is described behind them, in part
+   * or whole; it becomes the first.
+   */
   handOver(described: boolean): void {
     const count = this.#count;
     if (count === 0) return;
+    this.#engine.submitPacked(count); // throws where the stack ends: then nothing was taken
     this.#count = this.#used = this.#encoder.base = 0;
-    this.#engine.submitPacked(count);
     if (described) this.#numbers.copyWithin(0, count * this.#stride, (count + 1) * this.#stride);
   }
 }

@@ -8,7 +8,7 @@
 import { markAsUntransferable } from 'node:worker_threads';
 import { fromNative, NativeCode } from './errors';
 import { native } from './native';
-import { arrayClasses, elementTypes, type Tensor } from './tensor';
+import { arrayClasses, elementTypes, type Tensor, typeNumber } from './tensor';
 
 /** How the outputs of a model are given to callers: the number of the element type by output. */
 export interface OutputPlan {
@@ -33,6 +33,7 @@ export function takeSlot(call: PendingCall): number {
   return slot;
 }
 
+/** Once for each slot that was taken: two calls would share it otherwise. */
 export function freeSlot(slot: number): void {
   calls[slot] = undefined;
   free.push(slot);
@@ -77,22 +78,32 @@ export function decode(
   }
 }
 
-function settleSlot(slot: number, code: number, message: string, parts: Tensor[]): void {
-  const call = calls[slot]!;
-  calls[slot] = undefined;
-  free.push(slot);
+const unexpected = (): never => {
+  throw new Error('internal error of batched: a call was settled that is not pending');
+};
+
+/** In the place of a call that native code settles a second time. Its results are skipped, as bytes. */
+const nobody: PendingCall = {
+  plan: { names: [''], types: [typeNumber('uint8')!] },
+  succeed: unexpected,
+  fail: unexpected,
+};
+
+/** Settles the call in a slot. What goes wrong is uncaught, but does not keep the other calls of the batch. */
+export function settleSlot(slot: number, code: number, message: string, parts: Tensor[]): void {
+  const call = calls[slot] ?? nobody;
+  if (call !== nobody) freeSlot(slot);
   try {
     if (code === NativeCode.ok) call.succeed(parts);
     else call.fail(fromNative(code, message));
   } catch (error) {
-    // A signal of somebody's own making may throw. The other calls of the batch must settle all the same.
     queueMicrotask(() => {
       throw error;
     });
   }
 }
 
-const planOf = (slot: number): OutputPlan => calls[slot]!.plan;
+const planOf = (slot: number): OutputPlan => (calls[slot] ?? nobody).plan;
 
 native.setReceiver((numbers, memory, messages) => {
   // The results of a batch share their memory. Were one caller to transfer it to another thread, the others' results

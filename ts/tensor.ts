@@ -99,23 +99,25 @@ export function typeNumber(type: string): number | undefined {
   return numberOfType.get(type);
 }
 
-const lengthGetter = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!;
-// eslint-disable-next-line @typescript-eslint/unbound-method -- `call` binds it anew each time
-const readLength = Function.prototype.call.bind(lengthGetter.get!) as (array: TypedArray) => number;
+const typedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype) as object;
+
+/** The getter that all typed arrays inherit, as a function of the array. */
+function inherited<V>(name: PropertyKey): (array: ArrayBufferView) => V {
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- `call` binds it anew each time
+  const { get } = Object.getOwnPropertyDescriptor(typedArrayPrototype, name)!;
+  return Function.prototype.call.bind(get!) as (array: ArrayBufferView) => V;
+}
 
 /** A typed array's length, whatever its `length` says. */
-export function trueLength(array: TypedArray): number {
-  return readLength(array);
-}
+export const trueLength = inherited<number>('length');
 
-/** The name of a view's class, also of one from another realm. */
-function arrayName(array: ArrayBufferView): string {
-  return (array as unknown as { [Symbol.toStringTag]: string })[Symbol.toStringTag];
-}
+/** The name of a typed array's class, whatever it calls itself and whichever realm it is from; undefined for others. */
+const trueName = inherited<string | undefined>(Symbol.toStringTag);
 
 /** The element type's number by the array's class, undefined for what is not a typed array (a DataView, say). */
 export function arrayTypeNumber(array: ArrayBufferView): number | undefined {
-  return numberOfArray.get(arrayName(array));
+  const name = trueName(array);
+  return name === undefined ? undefined : numberOfArray.get(name);
 }
 
 export function isTensor(value: unknown): value is TensorLike {
@@ -132,7 +134,7 @@ export function invalidInput(message: string): BatchedError {
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (Array.isArray(value)) return 'an array';
-  if (ArrayBuffer.isView(value)) return `a ${arrayName(value)}`;
+  if (ArrayBuffer.isView(value)) return `a ${trueName(value) ?? 'DataView'}`;
   if (typeof value === 'string')
     return `the string ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
   if (typeof value === 'object') return `an object (${Object.prototype.toString.call(value).slice(8, -1)})`;

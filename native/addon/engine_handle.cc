@@ -199,12 +199,11 @@ napi_value EngineHandle::submit(Napi::Env env, std::span<const napi_value> argum
   const Status status = build(env, arguments.subspan(1), call.get());
   if (!status.ok()) return status_object(env, status);
   pending_.push_back(std::move(call));
-  if (pending_.size() >= kMostPending) flush_pending(env);
+  if (pending_.size() >= kMostPending) flush_pending();
   return nullptr;
 }
 
-// submitPacked(count): takes the calls that JavaScript has described and packed. Refused ones are settled at
-// once.
+// submitPacked(count): takes the calls that JavaScript has described and packed.
 void EngineHandle::submit_packed(const Napi::CallbackInfo& info) {
   const auto count = std::min<std::size_t>(info[0].As<Napi::Number>().Uint32Value(), kMostPacked);
   const std::size_t stride = CallBuilder::stride(engine_->signature());
@@ -225,14 +224,16 @@ void EngineHandle::submit_packed(const Napi::CallbackInfo& info) {
   }
   if (!refused.results.empty()) {
     environment_->add_pending(refused.results.size());
-    environment_->receive(info.Env(), std::move(refused));
+    environment_->deliver(std::move(refused));
   }
-  if (pending_.size() >= kMostPending) flush_pending(info.Env());
+  if (pending_.size() >= kMostPending) flush_pending();
 }
 
-void EngineHandle::flush(const Napi::CallbackInfo& info) { flush_pending(info.Env()); }
+void EngineHandle::flush(const Napi::CallbackInfo& /*info*/) { flush_pending(); }
 
-void EngineHandle::flush_pending(Napi::Env env) {
+// Refused calls settle through the mailbox, like all others: their callers' code never runs in here, and not
+// where the JavaScript stack is about to end.
+void EngineHandle::flush_pending() {
   if (pending_.empty()) return;
   statuses_.assign(pending_.size(), Status::okay());
   environment_->add_pending(pending_.size());
@@ -243,16 +244,14 @@ void EngineHandle::flush_pending(Napi::Env env) {
     if (!statuses_[i].ok()) refuse(pending_[i]->id, statuses_[i], &refused);
   }
   pending_.clear();
-  if (refused.results.empty()) return;
-  attachment_->settled(refused.results.size());
-  environment_->receive(env, std::move(refused));
+  if (!refused.results.empty()) attachment_->deliver(std::move(refused));
 }
 
 // runSync(0, ...data): [numbers, memory, messages] of the one result, as the receiver gets them. Blocks
 // this thread only.
 Napi::Value EngineHandle::run_sync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  flush_pending(env);
+  flush_pending();
   const auto sink = std::make_shared<WaitingSink>();
   std::unique_ptr<Call> call = new_call();
   call->sink = sink;
@@ -278,7 +277,7 @@ Napi::Value EngineHandle::run_sync(const Napi::CallbackInfo& info) {
 
 // cancel(slot): whether the call was still to be settled.
 Napi::Value EngineHandle::cancel(const Napi::CallbackInfo& info) {
-  flush_pending(info.Env());
+  flush_pending();
   const auto id = static_cast<std::uint64_t>(info[0].As<Napi::Number>().Int64Value());
   return Napi::Boolean::New(info.Env(), engine_->cancel(attachment_.get(), id));
 }
@@ -286,7 +285,7 @@ Napi::Value EngineHandle::cancel(const Napi::CallbackInfo& info) {
 // close(drain, slot): the slot's call settles with no outputs once the last lane has stopped, or for a handle
 // that is not the owner's, once its own calls have settled.
 void EngineHandle::close(const Napi::CallbackInfo& info) {
-  flush_pending(info.Env());
+  flush_pending();
   const auto id = static_cast<std::uint64_t>(info[1].As<Napi::Number>().Int64Value());
   const bool drain = info[0].As<Napi::Boolean>();
   environment_->add_pending(1);

@@ -50,7 +50,7 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
   // The call that the arguments after the first describe.
   Status build(Napi::Env env, std::span<const napi_value> data, Call* call);
   static napi_value submit_callback(napi_env env, napi_callback_info info);
-  void flush_pending(Napi::Env env);
+  void flush_pending();
   void end();
 
   std::shared_ptr<Engine> engine_;

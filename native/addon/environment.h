@@ -41,9 +41,6 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   void deliver(Delivery delivery) noexcept override;
   bool stays() const noexcept override { return !detached_.load(std::memory_order_relaxed); }
 
-  // Hands results over at once, on the JavaScript thread (calls that were refused at submission).
-  void receive(Napi::Env env, Delivery delivery);
-
   // Pending calls keep the process alive.
   void add_pending(std::size_t calls);
 
@@ -60,6 +57,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   explicit Environment(Napi::Env env);
   void detach();
   void drain(Napi::Env env);
+  void receive(Napi::Env env, Delivery delivery);
   void remove_pending(std::size_t calls);
 
   Napi::Env env_;

@@ -2,8 +2,7 @@
 import { beforeAll, expect, test } from '@jest/globals';
 import { ensureModel } from '../../scripts/models/index';
 import { runProgram } from '../helpers/child-program';
-
-const RUNS = Number(process.env['BATCHED_TEARDOWN_RUNS'] ?? (process.env['CI'] ? 5 : 1));
+import { repeated, TIMEOUT_MS } from '../helpers/repeats';
 
 let paths: string[];
 beforeAll(async () => {
@@ -22,10 +21,12 @@ test.each<[scenario: string, prints: string[]]>([
   ['model that is closing', [...times(6, 'settled'), 'closed']],
   ['model whose call was aborted while it ran', ['AbortError', 'collected']],
   ['loaded model without a callable', ['collected']],
-])('%s', async (scenario, prints) => {
-  for (let run = 0; run < RUNS; run++) {
+])('%s', collects, TIMEOUT_MS);
+
+function collects(scenario: string, prints: string[]): Promise<void> {
+  return repeated('a model is collected', scenario, async () => {
     const ended = await runProgram('collect.mjs', [scenario, ...paths], { node: ['--expose-gc'] });
     expect(ended).toMatchObject({ code: 0, signal: null, stderr: '' });
     expect(ended.stdout.split('\n').filter(Boolean).sort()).toEqual([...prints].sort());
-  }
-});
+  });
+}

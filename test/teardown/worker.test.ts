@@ -2,8 +2,14 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { ensureModel } from '../../scripts/models/index';
 import { runProgram } from '../helpers/child-program';
+import { REPEATS, report, TIMEOUT_MS } from '../helpers/repeats';
 
-const ROUNDS = Number(process.env['BATCHED_TEARDOWN_RUNS'] ?? (process.env['CI'] ? 5 : 1));
+/** Every worker that ends is a repetition; they come in rounds, a few of them in each process. */
+function shares(workers: number): { rounds: number; processes: number } {
+  const all = Math.ceil(REPEATS / workers);
+  const rounds = Math.min(all, 5);
+  return { rounds, processes: Math.ceil(all / rounds) };
+}
 
 let paths: string[];
 beforeAll(async () => {
@@ -20,15 +26,27 @@ interface Case {
   workers?: number;
 }
 
-async function run({ step, turns = 0, workers = 2 }: Case, how: string, mainToo: boolean): Promise<string[]> {
-  const counts = [turns, workers, ROUNDS].map(String);
-  const ended = await runProgram('worker.mjs', [step, how, ...counts, ...paths, ...(mainToo ? ['main'] : [])]);
-  expect(ended).toMatchObject({ code: 0, signal: null, stderr: '' });
-  const lines = ended.stdout.split('\n').filter(Boolean);
-  expect(lines.pop()).toBe('all ended');
-  // The main thread's own model, called after each round, still answers.
-  expect(lines.filter((line) => line === 'main 4')).toHaveLength(mainToo ? ROUNDS : 0);
-  return lines.filter((line) => line !== 'main 4');
+/** What the workers and the main thread print, of all rounds. */
+async function run(scenario: string, { step, turns = 0, workers = 2 }: Case, how: string, mainToo: boolean) {
+  const all: string[] = [];
+  const { rounds, processes } = shares(workers);
+  for (let process = 0; process < processes; process++) {
+    const counts = [turns, workers, rounds].map(String);
+    const ended = await runProgram('worker.mjs', [step, how, ...counts, ...paths, ...(mainToo ? ['main'] : [])]);
+    expect(ended).toMatchObject({ code: 0, signal: null, stderr: '' });
+    const lines = ended.stdout.split('\n').filter(Boolean);
+    expect(lines.pop()).toBe('all ended');
+    // The main thread's own model, called after each round, still answers.
+    expect(lines.filter((line) => line === 'main 4')).toHaveLength(mainToo ? rounds : 0);
+    all.push(...lines.filter((line) => line !== 'main 4'));
+  }
+  report(`workers${mainToo ? ', the main thread uses the add-on too' : ''}`, scenario, workers * rounds * processes);
+  return all;
+}
+
+function times(workers: number, line: string): string[] {
+  const { rounds, processes } = shares(workers);
+  return Array<string>(workers * rounds * processes).fill(line);
 }
 
 describe.each([
@@ -36,35 +54,50 @@ describe.each([
   ['beside a main thread that uses it', true],
 ])('workers %s', (_, mainToo) => {
   test.each<[string, Case]>([
+    ['when the add-on is loaded', { step: 'imports', workers: 8 }],
     ['while the model loads', { step: 'load', workers: 4 }],
     ['a little later', { step: 'load', turns: 20 }],
+    ['in the tick of the calls', { step: 'tick' }],
     ['when calls wait and run', { step: 'calls' }],
+    ['when calls are aborted and expire', { step: 'aborts' }],
+    ['when calls are refused', { step: 'refusals', turns: 5 }],
     ['when results arrive', { step: 'results', turns: 5 }],
     ['when results have long arrived', { step: 'results', turns: 500 }],
     ['inside a sync call', { step: 'sync', workers: 1 }],
     ['inside one of many sync calls', { step: 'sync quickly', turns: 300 }],
     ['while the model closes', { step: 'closing' }],
-  ])('are terminated %s', async (_when, how) => {
-    const lines = await run(how, 'terminate', mainToo);
-    expect(lines).toEqual(Array<string>((how.workers ?? 2) * ROUNDS).fill('exit 1 '));
-  });
+    ['when batches of a function run', { step: 'functions' }],
+    ['inside a batch function', { step: 'inside a function' }],
+  ])(
+    'are terminated %s',
+    async (when, how) => {
+      const lines = await run(`terminated ${when}`, how, 'terminate', mainToo);
+      expect(lines).toEqual(times(how.workers ?? 2, 'exit 1 '));
+    },
+    TIMEOUT_MS,
+  );
 
-  test('load, call and end by themselves, four at once', async () => {
-    const lines = await run({ step: 'ends', workers: 4 }, 'wait', mainToo);
-    expect(lines.filter((line) => line === '1,2,3')).toHaveLength(4 * ROUNDS);
-    expect(lines.filter((line) => line === 'exit 0 ')).toHaveLength(4 * ROUNDS);
-  });
-
-  test('make sync calls, three at once, and end by themselves', async () => {
-    const lines = await run({ step: 'ends after sync calls', workers: 3 }, 'wait', mainToo);
-    expect(lines.filter((line) => line === '124750')).toHaveLength(3 * ROUNDS);
-    expect(lines.filter((line) => line === 'exit 0 ')).toHaveLength(3 * ROUNDS);
-  });
+  test.each<[string, string, number, string]>([
+    ['load, call and end by themselves, four at once', 'ends', 4, '1,2,3'],
+    ['load, call and end by themselves, sixteen at once', 'ends', 16, '1,2,3'],
+    ['make sync calls, three at once, and end by themselves', 'ends after sync calls', 3, '124750'],
+  ])(
+    '%s',
+    async (what, step, workers, line) => {
+      const lines = await run(what, { step, workers }, 'wait', mainToo);
+      expect(lines.sort()).toEqual([...times(workers, line), ...times(workers, 'exit 0 ')].sort());
+    },
+    TIMEOUT_MS,
+  );
 
   test.each<[string, string, string]>([
     ['process.exit', 'exits', 'exit 4 '],
     ['an uncaught exception', 'throws', 'exit 1 nobody catches this in the worker'],
-  ])('end by %s with pending calls', async (_how, step, line) => {
-    expect(await run({ step }, 'wait', mainToo)).toEqual(Array<string>(2 * ROUNDS).fill(line));
-  });
+  ])(
+    'end by %s with pending calls',
+    async (how, step, line) => {
+      expect(await run(`end by ${how} with pending calls`, { step }, 'wait', mainToo)).toEqual(times(2, line));
+    },
+    TIMEOUT_MS,
+  );
 });

@@ -1,7 +1,7 @@
 // How a process ends, by scenario:  node exit.mjs <scenario> <slow model> <micro model>
 //
 // Prints a line for everything that settles, so that the test sees what was waited for.
-import { inference } from '../../../dist/index.mjs';
+import { dynamically, inference } from '../../../dist/index.mjs';
 
 const [scenario, slowPath, quickPath] = process.argv.slice(2);
 const say = (text) => process.stdout.write(`${text}\n`);
@@ -24,6 +24,9 @@ async function underLoad(calls = 20) {
   while (model.stats.queueSize === 0 || model.stats.queueSize > calls - 2) await turn(); // until both lanes have some
   return { model, pending };
 }
+
+const settles = (call) => call.then(() => say('settled'));
+const doubles = (items) => items.map((item) => 2 * item);
 
 const scenarios = {
   async 'idle model, not closed'() {
@@ -125,6 +128,105 @@ const scenarios = {
     const { model } = await underLoad();
     await model.close({ drain: false });
     say('closed');
+  },
+  async 'close twice'() {
+    const model = await slow();
+    const fn = dynamically(doubles);
+    for (const batched of [model, fn]) {
+      batched.acall(batched === fn ? 1 : input).catch(() => {}); // the second close may reject it
+      for (const drain of [true, false, true]) void batched.close({ drain }).then(() => say('closed'));
+    }
+  },
+  async 'call after close'() {
+    const model = await quick();
+    const fn = dynamically(doubles);
+    for (const [batched, item] of [
+      [model, input],
+      [fn, 1],
+    ]) {
+      await batched.close();
+      await batched.acall(item).catch((error) => say(error.code));
+      try {
+        batched(item);
+      } catch (error) {
+        say(error.code);
+      }
+    }
+  },
+  async 'sync call while the process exits'() {
+    const model = await quick();
+    const fn = dynamically(doubles);
+    process.on('exit', () => {
+      if (model(input).data.length === 3) say('called');
+      if (fn(2) === 4) say('called');
+    });
+  },
+  async 'calls while the process exits'() {
+    const model = await quick();
+    const fn = dynamically(doubles);
+    process.on('exit', () => {
+      for (let i = 0; i < 100; i++) void settles(model.acall(input));
+      void settles(fn.acall(1));
+    });
+  },
+  async 'a call made when the process was about to end'() {
+    const model = await quick();
+    const fn = dynamically(async (items) => doubles(items));
+    process.once('beforeExit', () => void Promise.all([settles(model.acall(input)), settles(fn.acall(1))]));
+  },
+  async 'uncaught exception with a handler'() {
+    const { pending } = await underLoad(6);
+    process.once('uncaughtException', () => say('caught'));
+    setImmediate(() => {
+      throw new Error('somebody catches this');
+    });
+    await Promise.all(pending);
+  },
+  async 'uncaught exception of a caller'() {
+    const model = await quick();
+    void settles(model.acall(input)).then(() => {
+      setImmediate(() => {
+        throw new Error('nobody catches this');
+      });
+    });
+    await new Promise(() => setInterval(() => {}, 1000));
+  },
+  async 'process.exit when a call settles'() {
+    const model = await slow();
+    for (let i = 0; i < 20; i++) void settles(model.acall(input)).then(() => process.exit(3));
+  },
+  async 'a function, idle and not closed'() {
+    const fn = dynamically(doubles, { timeoutMs: 1 });
+    if ((await fn.acall(1)) === 2) say('called');
+  },
+  async 'a function held by a timer, its call aborted'() {
+    const fn = dynamically(doubles, { timeoutMs: 600_000, batchSize: 2 });
+    const controller = new AbortController();
+    const call = fn.acall(1, { signal: controller.signal, deadlineMs: 500_000 }).catch((error) => say(error.name));
+    await turn();
+    controller.abort();
+    await call;
+  },
+  async 'a function that never settles'() {
+    const fn = dynamically(() => new Promise(() => {}));
+    for (let i = 0; i < 3; i++) void settles(fn.acall(i));
+  },
+  async 'pending calls of a function'() {
+    const fn = dynamically(async (items) => new Promise((resolve) => setTimeout(() => resolve(items), 5)), {
+      batchSize: 1,
+    });
+    for (let i = 0; i < 3; i++) void settles(fn.acall(i));
+  },
+  async 'calls of a function that wait for company'() {
+    const fn = dynamically(doubles, { timeoutMs: 20 });
+    for (let i = 0; i < 2; i++) void settles(fn.acall(i));
+  },
+  async 'process.exit in a batch of a function'() {
+    const fn = dynamically(() => process.exit(3));
+    for (let i = 0; i < 3; i++) void settles(fn.acall(i));
+  },
+  async 'process.exit in a sync call of a function'() {
+    dynamically(() => process.exit(3))([1, 2, 3]);
   },
   async 'close while loading'() {
     const model = await slow();
