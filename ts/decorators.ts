@@ -7,7 +7,7 @@
  */
 import { type BatchedControls, callable, isBatched } from './callable';
 import type { AsyncBatched, Batched } from './dynamically';
-import type { FunctionOutput } from './function_outputs';
+import type { FunctionOutput } from './function/function_outputs';
 import type { AsyncBatchedInference, BatchedInference } from './inference';
 import { describe, type Tensor } from './tensor';
 

@@ -1,8 +1,8 @@
 /** `dynamically` and `aio.dynamically`: batching for a user function. */
-import { CachedBatcher } from './cached_batcher';
+import { CachedBatcher } from './cache/cached_batcher';
 import { callable, type BatchedControls } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
-import { type BatchFunction, FunctionBatcher, type FunctionOptions } from './function_batcher';
+import { type BatchFunction, FunctionBatcher, type FunctionOptions } from './function/function_batcher';
 import { batchKinds, type CallOptions, checkOptions } from './options';
 import type { BatchStats } from './stats';
 import { describe } from './tensor';

@@ -14,7 +14,7 @@ export const aio = {
 export { dynamically };
 export { batchedOf, type BatchDecorator } from './decorators';
 export { BatchedError, type BatchedErrorCode } from './errors';
-export { loadLibrary, type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './onnx_model';
+export { loadLibrary, type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
 export type { LibraryInfo } from './native';
 export {
   type Cache,
@@ -24,11 +24,11 @@ export {
   type DiskCacheOptions,
   MemoryCache,
   type MemoryCacheOptions,
-} from './cache';
+} from './cache/cache';
 export type { BatchedControls } from './callable';
 export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
-export type { BatchFunction, FunctionOptions } from './function_batcher';
-export type { FunctionOutput } from './function_outputs';
+export type { BatchFunction, FunctionOptions } from './function/function_batcher';
+export type { FunctionOutput } from './function/function_outputs';
 export type {
   AsyncBatchedInference,
   AsyncBatchedModel,
@@ -42,10 +42,10 @@ export type {
   LoadOptions,
   SharedControls,
 } from './inference';
-export type { Features } from './features';
-export type { ModelBatchOptions, ModelCallOptions, Output } from './model_batcher';
+export type { Features } from './model/features';
+export type { ModelBatchOptions, ModelCallOptions, Output } from './model/model_batcher';
 export type { BatchOptions, CallOptions, PaddingSide } from './options';
-export type { TrimOutputs } from './output_trims';
+export type { TrimOutputs } from './function/output_trims';
 export type { ModelToken } from './sharing';
 export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

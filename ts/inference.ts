@@ -1,11 +1,11 @@
 /** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
-import type { CacheOptions } from './cache';
-import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cached_inference';
+import type { CacheOptions } from './cache/cache';
+import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cache/cached_inference';
 import { type BatchedControls, callable } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
 import { BatchedError } from './errors';
-import { FunctionBatcher, type FunctionOptions, isPromise } from './function_batcher';
+import { FunctionBatcher, type FunctionOptions, isPromise } from './function/function_batcher';
 import {
   callFeatures,
   FeatureGroups,
@@ -13,9 +13,9 @@ import {
   lostMemory,
   rowLength,
   stackFeatures,
-} from './function_features';
-import { batchOutputs, callOutput, type FunctionOutput, type OutputRow } from './function_outputs';
-import type { Features } from './features';
+} from './function/function_features';
+import { batchOutputs, callOutput, type FunctionOutput, type OutputRow } from './function/function_outputs';
+import type { Features } from './model/features';
 import {
   ModelBatcher,
   modelBatchKinds,
@@ -24,11 +24,11 @@ import {
   type Output,
   paddingSides,
   startEngine,
-} from './model_batcher';
+} from './model/model_batcher';
 import type { NativeEngine } from './native';
-import { type ModelInfo, modelInfo, modelKinds, type ModelOptions, OnnxModel } from './onnx_model';
+import { type ModelInfo, modelInfo, modelKinds, type ModelOptions, OnnxModel } from './model/onnx_model';
 import { checkOptions, type PaddingSide } from './options';
-import { OutputTrims, type TrimOutputs } from './output_trims';
+import { OutputTrims, type TrimOutputs } from './function/output_trims';
 import { engineOf, type ModelToken } from './sharing';
 import type { BatchStats, ModelStats } from './stats';
 import { describe, type Tensor } from './tensor';

@@ -1,5 +1,5 @@
 /** Statistics as every batched callable gives them. */
-import type { CacheStats } from './cache';
+import type { CacheStats } from './cache/cache';
 import type { NativeCounters, NativeEngineStats, NativePercentiles } from './native';
 
 /** Milliseconds, from a log-linear histogram (about 3 % resolution). */

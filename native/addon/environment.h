@@ -49,7 +49,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   void forget_end(std::uint64_t key);
   std::uint64_t next_key() { return ++keys_; }
 
-  // Writes a delivery's results into the numbers that ts/slots.ts reads, and gives its memory as an
+  // Writes a delivery's results into the numbers that ts/model/slots.ts reads, and gives its memory as an
   // ArrayBuffer.
   static Napi::Value encode(Napi::Env env, Delivery& delivery, Napi::Value* messages, Napi::Value* numbers);
 

@@ -1,7 +1,7 @@
 /** The option `cache`: what is looked up, run, shared and stored, and how every call ends. */
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { aio, type BatchedError, type Cache, dynamically, MemoryCache } from '../../ts';
-import { itemKey } from '../../ts/cache_key';
+import { itemKey } from '../../ts/cache/cache_key';
 import { errorOf, expectAccounted, type Gate, gate, gated, turn } from '../helpers/gate';
 
 const options = (given: unknown): any => given; // eslint-disable-line @typescript-eslint/no-explicit-any

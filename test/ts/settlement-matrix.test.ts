@@ -19,8 +19,8 @@ import {
 } from '../../ts';
 import type * as Deferred from '../../ts/deferred';
 import { NativeCode } from '../../ts/errors';
-import { ItemCall } from '../../ts/item_call';
-import { decode, settleSlot, takeSlot } from '../../ts/slots';
+import { ItemCall } from '../../ts/function/item_call';
+import { decode, settleSlot, takeSlot } from '../../ts/model/slots';
 import { runProgram } from '../helpers/child-program';
 import { errorOf, expectAccounted, gated, turn } from '../helpers/gate';
 import { closeAll, floats, int64, open, until, values } from '../helpers/model-calls';

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { BatchedError } from '../errors';
 import { inferenceDynamically } from '../inference';
-import { loadLibrary, type ModelOptions, OnnxModel } from '../onnx_model';
+import { loadLibrary, type ModelOptions, OnnxModel } from '../model/onnx_model';
 import type { PaddingSide } from '../options';
 import { chartOf } from './chart';
 import { checkChartFile, writeChart } from './chart_file';

@@ -90,7 +90,7 @@ async function addonCheck(): Promise<Check> {
 async function coreCheck(libraryPath: string | undefined): Promise<Check> {
   const check = { group: 'batched', name: 'ONNX Runtime' } as const;
   try {
-    const { loadLibrary } = await import('../onnx_model.js');
+    const { loadLibrary } = await import('../model/onnx_model.js');
     const { path, version, api, how } = loadLibrary(libraryPath);
     const why = how.includes(path) ? '' : ` (${how})`;
     return { ...check, verdict: 'ok', detail: `${version}, API ${api}, ${path}${why}`, file: path, version };

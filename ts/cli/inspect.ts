@@ -1,8 +1,8 @@
 /** `batched inspect`: what a model takes and gives, and what batched does with it. */
 import { BatchedError } from '../errors';
-import { isAutomatic } from '../features';
+import { isAutomatic } from '../model/features';
 import type { NativeTensorSpec } from '../native';
-import { type ModelOptions, OnnxModel } from '../onnx_model';
+import { type ModelOptions, OnnxModel } from '../model/onnx_model';
 import { type Paint, table } from './paint';
 
 export interface InspectOptions extends Pick<ModelOptions, 'batchAxis' | 'shared' | 'outputs' | 'libraryPath'> {

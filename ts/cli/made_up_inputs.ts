@@ -1,5 +1,5 @@
 /** Inputs made up from a model's signature: the same ones every time, small and as valid as can be guessed. */
-import { isAutomatic } from '../features';
+import { isAutomatic } from '../model/features';
 import type { NativeSignature, NativeTensorSpec } from '../native';
 import { arrayClasses, type ElementType, type Tensor, typeNumber } from '../tensor';
 

@@ -1,6 +1,6 @@
 /** The calls of a tick, on their way to the native queue: one hand-over for all of them. */
 import type { ItemCall } from './item_call';
-import type { NativeFunctionQueue } from './native';
+import type { NativeFunctionQueue } from '../native';
 
 /** Of a call for the queue: rows, priority and deadline. */
 const numbersPerCall = 3;

@@ -2,16 +2,16 @@
 import type { CacheOptions } from './cache';
 import { itemKey } from './cache_key';
 import { type Below, CachedBatcher } from './cached_batcher';
-import { BatchedError } from './errors';
+import { BatchedError } from '../errors';
 import { FeatureRows, moveBatch, product, type Row } from './feature_rows';
-import type { Features } from './features';
-import { packRows } from './function_features';
-import { batchOutputs, callOutput, type FunctionOutput } from './function_outputs';
-import type { ModelCallOptions, Output } from './model_batcher';
-import type { NativeSignature, NativeTensorSpec } from './native';
-import type { BatchOptions, PaddingSide } from './options';
-import type { BatchStats } from './stats';
-import { describe, isTensor, type Tensor, typeNumber } from './tensor';
+import type { Features } from '../model/features';
+import { packRows } from '../function/function_features';
+import { batchOutputs, callOutput, type FunctionOutput } from '../function/function_outputs';
+import type { ModelCallOptions, Output } from '../model/model_batcher';
+import type { NativeSignature, NativeTensorSpec } from '../native';
+import type { BatchOptions, PaddingSide } from '../options';
+import type { BatchStats } from '../stats';
+import { describe, isTensor, type Tensor, typeNumber } from '../tensor';
 
 /** Both ways to call; with `stack: false` they give an array. */
 export interface InferenceCalls<O> {

@@ -2,7 +2,7 @@
 import { type Cache, type CacheOptions, type CacheStats, DiskCache } from './cache';
 import { itemKey } from './cache_key';
 import { isolate, needsPacking, pack, survivesJson, unpack } from './cache_values';
-import { isPromise } from './function_batcher';
+import { isPromise } from '../function/function_batcher';
 
 /** A hit. In a box, since any value may be a result. */
 export interface Found<U> {

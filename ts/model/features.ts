@@ -2,7 +2,7 @@
  * Describes the features of a call to native code: names, types and shapes are checked here, in numbers; elements are
  * never touched.
  */
-import { CallNumbers, type NativeSignature, type NativeTensorSpec } from './native';
+import { CallNumbers, type NativeSignature, type NativeTensorSpec } from '../native';
 import {
   arrayTypeNumber,
   describe,
@@ -12,7 +12,7 @@ import {
   isTensor,
   type TensorLike,
   typeNumber,
-} from './tensor';
+} from '../tensor';
 
 export type Features = Readonly<Record<string, Feature>>;
 

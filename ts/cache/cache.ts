@@ -6,8 +6,8 @@ import type * as Cacache from 'cacache';
 import type * as Lru from 'lru-cache';
 import { itemKey } from './cache_key';
 import { bytesOf } from './cache_values';
-import { checkOptions } from './options';
-import { describe } from './tensor';
+import { checkOptions } from '../options';
+import { describe } from '../tensor';
 
 /**
  * Where results are kept. {@link MemoryCache} and {@link DiskCache} are such, and so is any Keyv or lru-cache instance,

@@ -1,8 +1,8 @@
 /** Cuts the features of a call into rows, each as a call of that row alone would have it. Moves blocks, not elements. */
 import { isolate, sliceOf } from './cache_values';
-import type { Features } from './features';
-import type { NativeTensorSpec } from './native';
-import { arrayTypeNumber, type Feature, isTensor, type Tensor, type TensorLike, type TypedArray } from './tensor';
+import type { Features } from '../model/features';
+import type { NativeTensorSpec } from '../native';
+import { arrayTypeNumber, type Feature, isTensor, type Tensor, type TensorLike, type TypedArray } from '../tensor';
 
 /** One feature. `rows` is 0 where all rows share it. What is picked is a copy. */
 interface Column {

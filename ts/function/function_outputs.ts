@@ -1,9 +1,9 @@
 /** Inference over user functions, the way back: outputs of batches become those of calls, rows cut and stacked again. */
-import { BatchedError } from './errors';
+import { BatchedError } from '../errors';
 import { copyOf, packRows, type PackRow, tensorOf } from './function_features';
-import type { PaddingSide } from './options';
+import type { PaddingSide } from '../options';
 import type { Cut } from './output_trims';
-import { describe, isTensor, type Tensor, typeNumber } from './tensor';
+import { describe, isTensor, type Tensor, typeNumber } from '../tensor';
 
 /** What a user function may return: a tensor, a list of tensors, or a record of tensors; axis 0 is the batch. */
 export type FunctionOutput = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;

@@ -4,8 +4,8 @@
  * much as copying a small one here.
  */
 import { absent, type FeatureEncoder, notAnArray } from './features';
-import { CallNumbers, type NativeEngine } from './native';
-import { arrayClasses, trueLength, type TypedArray } from './tensor';
+import { CallNumbers, type NativeEngine } from '../native';
+import { arrayClasses, trueLength, type TypedArray } from '../tensor';
 
 const alignment = 8;
 

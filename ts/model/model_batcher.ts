@@ -1,9 +1,9 @@
 /** Calls into a model: from features to slots and back to tensors. */
-import type { CacheOptions } from './cache';
-import { deferred, takeReject, takeResolve } from './deferred';
-import { fromNative, NativeCode } from './errors';
+import type { CacheOptions } from '../cache/cache';
+import { deferred, takeReject, takeResolve } from '../deferred';
+import { fromNative, NativeCode } from '../errors';
 import { FeatureEncoder, type Features } from './features';
-import { CallNumbers, type NativeEngine, type Refusal } from './native';
+import { CallNumbers, type NativeEngine, type Refusal } from '../native';
 import {
   batchKinds,
   type BatchOptions,
@@ -13,13 +13,13 @@ import {
   onAbort,
   type PaddingSide,
   queueOptions,
-} from './options';
+} from '../options';
 import type { OnnxModel } from './onnx_model';
 import { PackedCalls } from './packed_calls';
-import { type ModelToken, share, unshare } from './sharing';
+import { type ModelToken, share, unshare } from '../sharing';
 import { decode, freeSlot, type OutputPlan, type PendingCall, takeSlot } from './slots';
-import { modelStats, type ModelStats } from './stats';
-import { describe, type Feature, invalidInput, type Tensor, typeNumber } from './tensor';
+import { modelStats, type ModelStats } from '../stats';
+import { describe, type Feature, invalidInput, type Tensor, typeNumber } from '../tensor';
 
 /** Options of `inference.dynamically` over a model. */
 export interface ModelBatchOptions extends BatchOptions, CacheOptions<Features> {

@@ -1,6 +1,6 @@
 /** Loading an ONNX model; the sessions live in native code, off the JavaScript thread. */
 import { fileURLToPath } from 'node:url';
-import { fromNative } from './errors';
+import { fromNative } from '../errors';
 import {
   CallNumbers,
   installedCore,
@@ -9,9 +9,9 @@ import {
   type NativeOnnxModel,
   type NativeSignature,
   type NativeTensorSpec,
-} from './native';
-import { checkOptions } from './options';
-import { describe, type ElementType } from './tensor';
+} from '../native';
+import { checkOptions } from '../options';
+import { describe, type ElementType } from '../tensor';
 
 export interface ModelOptions {
   /**

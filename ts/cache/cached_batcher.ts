@@ -6,11 +6,11 @@
  */
 import type { CacheOptions } from './cache';
 import { isolate } from './cache_values';
-import { BatchedError } from './errors';
-import { isPromise } from './function_batcher';
+import { BatchedError } from '../errors';
+import { isPromise } from '../function/function_batcher';
 import { type Found, GuardedCache } from './guarded_cache';
-import { type BatchOptions, type CallOptions, checkCallOptions, checkOptions, onAbort } from './options';
-import type { BatchStats } from './stats';
+import { type BatchOptions, type CallOptions, checkCallOptions, checkOptions, onAbort } from '../options';
+import type { BatchStats } from '../stats';
 
 /** What runs the items that are not in the cache. */
 export interface Runner<T, U> {

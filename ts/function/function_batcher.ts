@@ -5,16 +5,16 @@
  * slots form the next batch. It is asked at the end of a tick (one hand-over for all calls of the tick), when a batch
  * has settled and when a timer is due, so a lone call settles without a thread hop.
  */
-import type { CacheOptions } from './cache';
+import type { CacheOptions } from '../cache/cache';
 import { CallDeadlines, longestTimerMs } from './call_deadlines';
-import { deferred, takeReject, takeResolve } from './deferred';
+import { deferred, takeReject, takeResolve } from '../deferred';
 import { EnteringCalls } from './entering_calls';
-import { BatchedError, NativeCode } from './errors';
+import { BatchedError, NativeCode } from '../errors';
 import { type CallRequest, ItemCall } from './item_call';
-import { native, type NativeFunctionQueue } from './native';
-import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOptions } from './options';
-import { batchStats, type BatchStats } from './stats';
-import { describe, invalidInput } from './tensor';
+import { native, type NativeFunctionQueue } from '../native';
+import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOptions } from '../options';
+import { batchStats, type BatchStats } from '../stats';
+import { describe, invalidInput } from '../tensor';
 
 export interface FunctionOptions<T> extends BatchOptions, CacheOptions<T> {
   /** Batches of an async function in flight at the same time. Default 1. */

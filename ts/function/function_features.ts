@@ -2,9 +2,9 @@
  * Inference over user functions, the way in: rows of tensors become one padded tensor per feature. Shapes are handled
  * here, elements are moved by native code.
  */
-import { type BatchedError, fromNative } from './errors';
-import { native } from './native';
-import type { PaddingSide } from './options';
+import { type BatchedError, fromNative } from '../errors';
+import { native } from '../native';
+import type { PaddingSide } from '../options';
 import type { OutputTrims } from './output_trims';
 import {
   arrayClasses,
@@ -19,7 +19,7 @@ import {
   trueLength,
   type TypedArray,
   typeNumber,
-} from './tensor';
+} from '../tensor';
 
 /** One feature of a call with the batch on axis 0; rows of a ragged feature each have their own source. */
 interface Source {

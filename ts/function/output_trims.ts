@@ -1,8 +1,8 @@
 /** `trimOutputs`: which axes of a user function's outputs follow a padded feature, to be cut back to each row's own length. */
-import { BatchedError } from './errors';
+import { BatchedError } from '../errors';
 import { type CallFeatures, type FeatureRow, rowDims } from './function_features';
 import type { BatchOutputs } from './function_outputs';
-import { describe, invalidInput } from './tensor';
+import { describe, invalidInput } from '../tensor';
 
 /** By output, by axis: the feature whose length the axis has. */
 export type TrimOutputs = Readonly<Record<string, Readonly<Record<number, string>>>>;

@@ -6,9 +6,9 @@
  * finished batch.
  */
 import { markAsUntransferable } from 'node:worker_threads';
-import { fromNative, NativeCode } from './errors';
-import { native } from './native';
-import { arrayClasses, elementTypes, type Tensor, typeNumber } from './tensor';
+import { fromNative, NativeCode } from '../errors';
+import { native } from '../native';
+import { arrayClasses, elementTypes, type Tensor, typeNumber } from '../tensor';
 
 /** How the outputs of a model are given to callers: the number of the element type by output. */
 export interface OutputPlan {
