@@ -2,7 +2,7 @@
 //
 //   npm test                          types, C++ tests, jest, the npm package
 //   npm test -- --only native         one runner: types, native, jest or package
-//   npm test -- --sanitizers          the C++ tests, and jest on the addon, once more under ASan+UBSan and under TSan
+//   npm test -- --sanitizers          the C++ tests once more under ASan+UBSan and under TSan, jest on the addon under ASan+UBSan
 //   npm test -- -t pattern            anything else goes to jest
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -147,11 +147,8 @@ const SANITIZERS = {
     // Node frees little of what it holds when it exits: its leaks would drown ours. The C++ tests look for those.
     addon: { ASAN_OPTIONS: `${ASAN}:detect_leaks=0`, UBSAN_OPTIONS },
   },
-  tsan: {
-    tests: { TSAN_OPTIONS: TSAN },
-    // Node and ONNX Runtime synchronize by means that TSan does not see, so only what our own code does counts.
-    addon: { TSAN_OPTIONS: `${TSAN}:ignore_noninstrumented_modules=1` },
-  },
+  // TSan is for the engine, which owns the threads.
+  tsan: { tests: { TSAN_OPTIONS: TSAN } },
 };
 
 main(() => {
@@ -171,7 +168,7 @@ main(() => {
     if (runs('native')) {
       add(preset, () => runNative(preset, `build/${preset}`, 'batched_tests', ['--preset', preset], env.tests));
     }
-    if (runs('jest')) add(`addon-${preset}`, () => runAddon(`addon-${preset}`, preset, env.addon));
+    if (runs('jest') && env.addon) add(`addon-${preset}`, () => runAddon(`addon-${preset}`, preset, env.addon));
   }
   if (runs('jest')) add('jest', () => runJest('jest', jestArgs));
   // Last and alone: it builds what it packs.
