@@ -125,11 +125,11 @@ void check_batch(FuzzInput& input) {
   stacked[batch_axis] = static_cast<std::int64_t>(count);
   FUZZ_CHECK(stacked_dims(views, batch_axis) == stacked);
   Tensor stack(stacked, 1);
-  stack_rows(views, stacked, batch_axis, stack.data());
+  stack_rows(views, stacked, batch_axis, side, stack.data());
   Tensor expected_stack(stacked);
   for (std::size_t r = 0; r < count; ++r) {
     Tensor::each(tensors[r].dims, [&](const Dims& place) {
-      expected_stack.at(in_batch(place, tensors[r].dims, stacked, batch_axis, r, PaddingSide::kRight)) =
+      expected_stack.at(in_batch(place, tensors[r].dims, stacked, batch_axis, r, side)) =
           tensors[r].at(place);
     });
   }

@@ -102,7 +102,6 @@ export class ModelBatcher {
   #enter(call: ModelCall, features: Features, options: ModelCallOptions | undefined): void {
     const signal = options?.signal;
     if (signal?.aborted === true) throw signal.reason;
-    this.#schedule(); // first: whatever fails from here on, what is taken will be handed over
     let flags = call.unstacked ? CallNumbers.unstacked : 0;
     if (signal !== undefined) flags |= CallNumbers.cancellable;
     const slot = takeSlot(call);
@@ -117,6 +116,7 @@ export class ModelBatcher {
       freeSlot(slot);
       throw fromNative(refusal.code, refusal.message);
     }
+    this.#schedule(); // before anything else can fail: what was taken will be handed over
     if (signal !== undefined) call.abortWith(signal, () => this.#cancel(slot));
   }
 
