@@ -15,7 +15,8 @@ export interface BatchedControls<Stats> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-interface Batcher<Stats> {
+/** What the controls of a callable need of its batcher. */
+export interface Batcher<Stats> {
   readonly stats: Stats;
   readonly healthy: boolean;
   clearStats(): void;
@@ -45,4 +46,13 @@ export function callable<Call extends object, Stats>(
   });
   dressed.add(call);
   return call as Call & BatchedControls<Stats>;
+}
+
+/** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
+export function dress<Args extends unknown[], Stats>(
+  { acall, call }: { acall: (...args: Args) => unknown; call: (...args: Args) => unknown },
+  batcher: Batcher<Stats>,
+  asynchronous: boolean,
+): object {
+  return callable(asynchronous ? (...args: Args) => acall(...args) : call, acall, batcher);
 }

@@ -1,6 +1,6 @@
 /** `dynamically` and `aio.dynamically`: batching for a user function. */
 import { CachedBatcher } from './cache/cached_batcher';
-import { callable, type BatchedControls } from './callable';
+import { type BatchedControls, dress } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { type BatchFunction, FunctionBatcher, type FunctionOptions } from './function/function_batcher';
 import { batchKinds, type CallOptions, checkOptions } from './options';
@@ -71,8 +71,7 @@ function wrap<T, U>(
     if (isAsyncFunction(fn)) throw new TypeError(`${nameOf(fn)} is asynchronous: call it with acall`);
     return batcher.call(input);
   };
-  // A function of its own, since `callable` adds the controls to it.
-  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
+  return dress({ acall, call }, batcher, asynchronous);
 }
 
 /** The plain and the curried form, and both as decorators. */

@@ -1,7 +1,7 @@
 /** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
 import type { CacheOptions } from './cache/cache';
-import { cachedInference, functionRows, type InferenceCalls, modelRows } from './cache/cached_inference';
-import { type BatchedControls, callable } from './callable';
+import { cachedInference, functionRows, modelRows } from './cache/cached_inference';
+import { type BatchedControls, dress } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
 import { BatchedError } from './errors';
@@ -162,15 +162,6 @@ function checkInferenceOptions(where: string, options: InferenceOptions): void {
     }
   }
   new OutputTrims(where, options.trimOutputs); // for what it throws
-}
-
-/** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
-function dress<O, Stats>(
-  { acall, call }: InferenceCalls<O>,
-  batcher: Parameters<typeof callable<object, Stats>>[2],
-  asynchronous: boolean,
-): object {
-  return callable(asynchronous ? (...args: Parameters<typeof acall>) => acall(...args) : call, acall, batcher);
 }
 
 function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOptions, asynchronous: boolean): unknown {

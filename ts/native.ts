@@ -1,6 +1,6 @@
 /**
  * The addon: every class and function it exports, and the only place that loads it.
- * scripts/check-native.mjs compares these declarations with what the addon really exports.
+ * test/ts/native.test.ts compares these declarations with what the addon really exports.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -139,15 +139,19 @@ export interface NativeOnnxModel {
   start(options: NativeEngineOptions): NativeEngine;
 }
 
-export interface NativeEngineOptions {
+/** What both kinds of queue know. */
+export interface NativeQueueOptions {
   batchSize: number;
   /** 0: no bound. */
   maxBatchTokens: number;
-  /** Negative: an idle lane runs at once. */
+  /** Negative: what waits runs at once. */
   timeoutMs: number;
   smallBatchThreshold: number;
   priorityStrategy: number;
   maxQueueRows: number;
+}
+
+export interface NativeEngineOptions extends NativeQueueOptions {
   maxQueueBytes: number;
   /** 0: no bound. */
   maxItemLength: number;
@@ -165,15 +169,6 @@ export interface NativeModelOptions {
   lanes: number;
   intraOpThreads: number;
   warmup: boolean;
-}
-
-export interface NativeFunctionQueueOptions {
-  batchSize: number;
-  maxBatchTokens: number;
-  timeoutMs: number;
-  smallBatchThreshold: number;
-  priorityStrategy: number;
-  maxQueueRows: number;
 }
 
 export interface NativeFunctionQueue {
@@ -207,7 +202,7 @@ export interface LibraryInfo {
 export interface Native {
   Engine: abstract new () => NativeEngine;
   OnnxModel: abstract new () => NativeOnnxModel;
-  FunctionQueue: new (options: NativeFunctionQueueOptions) => NativeFunctionQueue;
+  FunctionQueue: new (options: NativeQueueOptions) => NativeFunctionQueue;
   setReceiver(receiver: Receiver): void;
   /** The engine that has this id, for this thread; undefined: it is closed, or nobody has it any more. */
   attach(id: string): NativeEngine | undefined;

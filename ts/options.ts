@@ -1,4 +1,5 @@
 /** Options: their types, their defaults, and the errors for wrong ones. */
+import type { NativeQueueOptions } from './native';
 import { describe } from './tensor';
 
 /** Which side of a short row the padding goes to; `'none'`: only rows of equal shape share a batch. */
@@ -153,28 +154,22 @@ function notify(this: AbortSignal): void {
 
 const callKinds: Record<string, Kind> = { signal: 'object', deadlineMs: 'ms', priority: 'number', stack: 'boolean' };
 
-/** Per-call options, checked. */
-export function checkCallOptions(options: unknown): void {
+/** Checks per-call options; throws the reason of a signal that has aborted already. */
+export function checkCallOptions(options: CallOptions): void {
   checkOptions('acall', options, callKinds);
-  const { signal } = options as { signal?: unknown };
+  const { signal } = options;
   const methods = ['addEventListener', 'removeEventListener'] as const;
-  if (signal !== undefined && !methods.every((name) => typeof (signal as AbortSignal)[name] === 'function')) {
+  if (signal !== undefined && !methods.every((name) => typeof signal[name] === 'function')) {
     throw new TypeError(`acall: option 'signal' must be an AbortSignal, got ${describe(signal)}`);
   }
+  if (signal?.aborted === true) throw signal.reason;
 }
 
 /** As good as no bound (of rows, or in milliseconds: 24 days), and safe to count with in native code. */
 const most = 2 ** 31 - 1;
 
 /** The options that both queues know, with their defaults and in native terms. */
-export function queueOptions(options: BatchOptions): {
-  batchSize: number;
-  maxBatchTokens: number;
-  timeoutMs: number;
-  smallBatchThreshold: number;
-  priorityStrategy: number;
-  maxQueueRows: number;
-} {
+export function queueOptions(options: BatchOptions): NativeQueueOptions {
   const tokens = options.maxBatchTokens ?? options.maxBatchLength ?? 0;
   return {
     batchSize: Math.min(options.batchSize ?? 32, most),

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "js_objects.h"
+#include "option_reader.h"
 
 namespace batched {
 namespace {
@@ -21,21 +22,9 @@ std::span<T> span_of(const Napi::Value& value) {
   return {static_cast<T*>(data), length};
 }
 
-PolicyOptions policy_options(Napi::Object options) {
-  const auto number = [&](const char* name) { return options.Get(name).ToNumber().DoubleValue(); };
-  PolicyOptions policy;
-  policy.batch_size = static_cast<std::size_t>(number("batchSize"));
-  policy.max_batch_tokens = static_cast<std::uint64_t>(number("maxBatchTokens"));
-  const double timeout = number("timeoutMs");
-  policy.timeout = timeout < 0 ? -1 : static_cast<Nanos>(timeout * static_cast<double>(kMillisecond));
-  policy.small_batch_threshold = static_cast<std::size_t>(number("smallBatchThreshold"));
-  policy.priority_strategy = static_cast<PriorityStrategy>(static_cast<int>(number("priorityStrategy")));
-  return policy;
-}
-
-QueueBounds queue_bounds(Napi::Object options) {
+QueueBounds queue_bounds(const OptionReader& options) {
   QueueBounds bounds;
-  bounds.max_rows = static_cast<std::size_t>(options.Get("maxQueueRows").ToNumber().DoubleValue());
+  bounds.max_rows = options.size("maxQueueRows");
   return bounds;
 }
 
@@ -59,7 +48,8 @@ Napi::Function FunctionQueue::define(Napi::Env env) {
 
 FunctionQueue::FunctionQueue(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<FunctionQueue>(info),
-      scheduler_(policy_options(info[0].As<Napi::Object>()), queue_bounds(info[0].As<Napi::Object>()), false),
+      scheduler_(OptionReader(info[0].As<Napi::Object>()).policy(),
+                 queue_bounds(OptionReader(info[0].As<Napi::Object>())), false),
       clock_(steady_clock()) {}
 
 void FunctionQueue::add_blocks(std::uint32_t slot) {

@@ -8,63 +8,15 @@
 #include "engine/warm_up.h"
 #include "environment.h"
 #include "js_objects.h"
+#include "option_reader.h"
 #include "ort/ort_library.h"
 
 namespace batched {
 namespace {
 
-// TypeScript has validated the options: every one is there, with its default.
-class OptionReader {
- public:
-  explicit OptionReader(Napi::Object options) : options_(options) {}
-
-  double number(const char* name) const { return options_.Get(name).ToNumber().DoubleValue(); }
-  std::size_t size(const char* name) const { return static_cast<std::size_t>(number(name)); }
-  Nanos nanos(const char* milliseconds) const {
-    // 30 years are as good as no bound, and fit.
-    return static_cast<Nanos>(std::min(number(milliseconds), 1e12) * static_cast<double>(kMillisecond));
-  }
-  std::string text(const char* name) const {
-    const Napi::Value value = options_.Get(name);
-    return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
-  }
-  bool flag(const char* name) const { return options_.Get(name).ToBoolean(); }
-  std::vector<std::string> list(const char* name) const {
-    std::vector<std::string> items;
-    const auto array = options_.Get(name).As<Napi::Array>();
-    for (std::uint32_t i = 0; i < array.Length(); ++i) items.push_back(array.Get(i).ToString().Utf8Value());
-    return items;
-  }
-  template <typename T>
-  std::map<std::string, T> map(const char* name) const {
-    std::map<std::string, T> entries;
-    const auto object = options_.Get(name).As<Napi::Object>();
-    const Napi::Array keys = object.GetPropertyNames();
-    for (std::uint32_t i = 0; i < keys.Length(); ++i) {
-      const std::string key = keys.Get(i).ToString().Utf8Value();
-      entries[key] = static_cast<T>(object.Get(key).ToNumber().DoubleValue());
-    }
-    return entries;
-  }
-  std::vector<std::byte> bytes(const char* name) const {
-    const Napi::Value value = options_.Get(name);
-    if (!value.IsTypedArray()) return {};
-    const auto array = value.As<Napi::Uint8Array>();
-    const auto* begin = reinterpret_cast<const std::byte*>(array.Data());
-    return {begin, begin + array.ByteLength()};
-  }
-
- private:
-  Napi::Object options_;
-};
-
 EngineOptions engine_options(const OptionReader& options) {
   EngineOptions engine;
-  engine.policy.batch_size = options.size("batchSize");
-  engine.policy.max_batch_tokens = static_cast<std::uint64_t>(options.number("maxBatchTokens"));
-  engine.policy.timeout = options.number("timeoutMs") < 0 ? -1 : options.nanos("timeoutMs");
-  engine.policy.small_batch_threshold = options.size("smallBatchThreshold");
-  engine.policy.priority_strategy = static_cast<PriorityStrategy>(options.size("priorityStrategy"));
+  engine.policy = options.policy();
   engine.bounds.max_rows = options.size("maxQueueRows");
   engine.bounds.max_bytes = static_cast<std::uint64_t>(options.number("maxQueueBytes"));
   engine.max_item_length = static_cast<std::uint32_t>(options.number("maxItemLength"));

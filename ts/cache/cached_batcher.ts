@@ -6,7 +6,9 @@
  */
 import type { CacheOptions } from './cache';
 import { isolate } from './cache_values';
+import type { Batcher } from '../callable';
 import { BatchedError } from '../errors';
+import { longestTimerMs } from '../function/call_deadlines';
 import { isPromise } from '../function/function_batcher';
 import { type Found, GuardedCache } from './guarded_cache';
 import { type BatchOptions, type CallOptions, checkCallOptions, checkOptions, onAbort } from '../options';
@@ -18,17 +20,6 @@ export interface Runner<T, U> {
   /** On this thread; the items are all of one call. */
   call(items: T[]): U[];
 }
-
-/** The batcher below, of which only its life and its figures matter here. */
-export interface Below<Stats extends BatchStats> {
-  readonly stats: Stats;
-  readonly healthy: boolean;
-  clearStats(): void;
-  close(options?: { drain?: boolean }): Promise<void>;
-}
-
-/** setTimeout's bound. */
-const longestTimerMs = 2 ** 31 - 1;
 
 /** As much of an AbortController and its signal as batchers ask for: a real pair costs ten times what a row does. */
 class Abort {
@@ -119,7 +110,8 @@ class Call<T, U> {
 
 export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   readonly #runner: Runner<T, U>;
-  readonly #below: Below<Stats>;
+  /** Of the batcher below only its life and its figures matter here. */
+  readonly #below: Batcher<Stats>;
   readonly #cache: GuardedCache<T, U>;
   readonly #name: string;
   readonly #smallBatchThreshold: number;
@@ -139,7 +131,7 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   /** `check` throws for a value from the cache that cannot be a result. */
   constructor(
     runner: Runner<T, U>,
-    below: Below<Stats>,
+    below: Batcher<Stats>,
     options: BatchOptions & CacheOptions<T>,
     name: string,
     check?: (value: U) => void,
@@ -165,7 +157,6 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
   acallAll(items: readonly T[], options: CallOptions = {}): Promise<U[]> {
     return new Promise((resolve, reject) => {
       checkCallOptions(options);
-      if (options.signal?.aborted === true) throw options.signal.reason;
       if (items.length === 0) {
         resolve([]);
         return;
@@ -187,7 +178,6 @@ export class CachedBatcher<T, U, Stats extends BatchStats = BatchStats> {
    */
   callAll(items: readonly T[], options: CallOptions = {}): U[] {
     checkCallOptions(options);
-    if (options.signal?.aborted === true) throw options.signal.reason;
     const keys = this.#keysOf(items);
     if (this.#closing && items.length > 0) throw this.#closedError();
     const results = new Array<U>(items.length);

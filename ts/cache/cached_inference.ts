@@ -1,7 +1,8 @@
 /** Caches of inference: by row. A row's entry is its outputs, at its own length; only the rows that miss run. */
 import type { CacheOptions } from './cache';
 import { itemKey } from './cache_key';
-import { type Below, CachedBatcher } from './cached_batcher';
+import { CachedBatcher } from './cached_batcher';
+import type { Batcher } from '../callable';
 import { BatchedError } from '../errors';
 import { FeatureRows, moveBatch, product, type Row } from './feature_rows';
 import type { Features } from '../model/features';
@@ -82,7 +83,7 @@ function stackParts(parts: readonly Tensor[], batchAxis: number, side: PaddingSi
 /** The layer above `plain`, which runs rows, and `below`, the batcher of both. */
 export function cachedInference<O, Stats extends BatchStats>(
   plain: InferenceCalls<O>,
-  below: Below<Stats>,
+  below: Batcher<Stats>,
   kind: RowKind<O>,
   options: BatchOptions & CacheOptions<Features>,
   name: string,

@@ -103,10 +103,7 @@ export class FunctionBatcher<T, U> {
     const resolve = takeResolve();
     const reject = takeReject();
     try {
-      if (options !== undefined) {
-        checkCallOptions(options);
-        if (options.signal?.aborted === true) throw options.signal.reason;
-      }
+      if (options !== undefined) checkCallOptions(options);
       if (Array.isArray(input) && input.length === 0) {
         (resolve as (value: U[]) => void)([]);
         return promise;
@@ -123,7 +120,6 @@ export class FunctionBatcher<T, U> {
   /** Runs on this thread: the call's items together with what waits. */
   call(input: T | readonly T[], options?: CallOptions): U | U[] {
     if (options !== undefined) checkCallOptions(options);
-    if (options?.signal?.aborted === true) throw options.signal.reason;
     if (Array.isArray(input) && input.length === 0) return [];
     if (this.#depth >= deepestNesting) {
       throw invalidInput(

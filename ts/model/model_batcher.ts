@@ -101,7 +101,6 @@ export class ModelBatcher {
 
   #enter(call: ModelCall, features: Features, options: ModelCallOptions | undefined): void {
     const signal = options?.signal;
-    if (signal?.aborted === true) throw signal.reason;
     let flags = call.unstacked ? CallNumbers.unstacked : 0;
     if (signal !== undefined) flags |= CallNumbers.cancellable;
     const slot = takeSlot(call);
@@ -123,7 +122,6 @@ export class ModelBatcher {
   /** Blocks this thread, and only this thread. */
   call(features: Features, options?: ModelCallOptions): Output | Output[] {
     if (options !== undefined) checkCallOptions(options);
-    if (options?.signal?.aborted === true) throw options.signal.reason;
     const unstacked = options?.stack === false;
     const result = this.#runSync(features, options, unstacked ? CallNumbers.unstacked : 0);
     let output: Output | Output[] | undefined;
