@@ -1,7 +1,15 @@
 /** ONNX Runtime for this process: which core it loads, and on what a model then runs. */
 import { existsSync } from 'node:fs';
 import { thisMachine } from './cuda/machine';
-import { mayUseCuda, planCpu, planProvider, planWithout, type Provider, type ProviderPlan, wantsCuda } from './cuda/plan';
+import {
+  mayUseCuda,
+  planCpu,
+  planProvider,
+  planWithout,
+  type Provider,
+  type ProviderPlan,
+  wantsCuda,
+} from './cuda/plan';
 import { type CudaSearch, hasProvider, searchCuda } from './cuda/search';
 import { setUps } from './cuda/set_up';
 import { fromNative } from './errors';
@@ -52,9 +60,7 @@ export function chooseProvider(wanted: readonly Provider[] | undefined, libraryP
   if (!wantsCuda(wanted)) return planCpu();
   // What nobody asked for is not looked for all over the machine.
   const plan =
-    wanted === undefined && !hasProvider(core)
-      ? planWithout(wanted, '', false)
-      : planProvider(wanted, searchFor(core));
+    wanted === undefined && !hasProvider(core) ? planWithout(wanted, '', false) : planProvider(wanted, searchFor(core));
   const better = plan.provider === 'cuda' ? undefined : coreForCuda();
   if (better === undefined) return plan;
   const obstacle = `CUDA is complete for ${better}, but this process runs ONNX Runtime from ${core} (${how})`;

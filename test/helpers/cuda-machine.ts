@@ -38,9 +38,12 @@ export const neededByProvider = (cuda: number): string[] => [
 ];
 
 /** A core with the provider beside it; gives the core. */
-export function putCore(folder: string, { version = '1.29.0', provider = version, cuda = 13 } = {}): string {
+export function putCore(
+  folder: string,
+  { version = '1.29.0', provider, cuda = 13 }: { version?: string; provider?: string; cuda?: number } = {},
+): string {
   const core = putLibrary(join(folder, 'libonnxruntime.so.1'), { names: [`VERS_${version}`] });
-  putProvider(folder, { version: provider, cuda });
+  putProvider(folder, { version: provider ?? version, cuda });
   return core;
 }
 

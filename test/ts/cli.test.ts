@@ -99,7 +99,9 @@ describe('doctor', () => {
     expect(out).toMatch(/✓ Addon +\/.*batched\.node\n/);
     expect(out).toMatch(/✓ ONNX Runtime +1\.29\.0, API 29, \/.*libonnxruntime\.so\.1/);
     expect(out).toMatch(/✓ A model +runs, on cpu/);
-    expect(out).toMatch(/– libonnxruntime_providers_cuda\.so +not beside .*libonnxruntime\.so\.1\n +npx batched setup-cuda\n/);
+    expect(out).toMatch(
+      /– libonnxruntime_providers_cuda\.so +not beside .*libonnxruntime\.so\.1\n +npx batched setup-cuda\n/,
+    );
     expect(out).toMatch(/– A model +runs on the CPU: see what is missing above/);
     expect(out).toMatch(/Models can run here, on the CPU\.\n$/);
   });

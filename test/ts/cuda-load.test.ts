@@ -131,7 +131,7 @@ describe('nothing set up', () => {
 });
 
 describe('a set-up without its libraries', () => {
-  const says = /libcublas\.so\.99: not found\. Fix: pip install nvidia-cublas /;
+  const says = /libcublas\.so\.99: not found\. Fix: pip install nvidia-cublas,/;
 
   test('is passed over', () => {
     const { results, library } = load([null, ['cuda']], { BATCHED_CUDA_PATH: dirname(lacking) });
@@ -181,7 +181,10 @@ describe('a complete set-up', () => {
       { provider: 'cpu', providerNote },
     ]);
     expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatchObject({ code: 'BATCHED_CUDA_FALLBACK', message: expect.stringContaining(providerNote) });
+    expect(warnings[0]).toMatchObject({
+      code: 'BATCHED_CUDA_FALLBACK',
+      message: expect.stringContaining(providerNote),
+    });
   });
 
   test('with a library that is broken: the linker says which', () => {

@@ -74,8 +74,11 @@ describe('a plan', () => {
 test('every missing thing is named with its fix; what has one fix in common says it once', () => {
   const missing = [lacks('a', 'do x'), lacks('b', 'do x'), { name: 'c', problem: 'too old', fix: 'do y' }];
   expect(obstacleOf({ missing })).toBe(
-    ['CUDA cannot be used here. Missing:', '  a: not found', '  b: not found. Fix: do x', '  c: too old. Fix: do y'].join(
-      '\n',
-    ),
+    [
+      'CUDA cannot be used here. Missing:',
+      '  a: not found',
+      '  b: not found. Fix: do x',
+      '  c: too old. Fix: do y',
+    ].join('\n'),
   );
 });

@@ -78,8 +78,8 @@ describe('a machine with nothing', () => {
     ]);
     const fixes = new Map(search.missing.map(({ name, fix }) => [name, fix]));
     expect(fixes.get(providerNames[1])).toBe('npx batched setup-cuda');
-    expect(fixes.get('libcublasLt.so.13')).toMatch(/^pip install nvidia-cublas \(/);
-    expect(fixes.get('libcudnn.so.9')).toMatch(/^pip install nvidia-cudnn-cu13 \(/);
+    expect(fixes.get('libcublasLt.so.13')).toMatch(/^pip install nvidia-cublas, or set/);
+    expect(fixes.get('libcudnn.so.9')).toMatch(/^pip install nvidia-cudnn-cu13, or set/);
     expect(fixes.get('libcuda.so.1')).toMatch(/driver, 580 or newer for CUDA 13; in a container.*--gpus all/);
   });
 
@@ -145,7 +145,7 @@ describe('a complete machine', () => {
       {
         name: 'libnvJitLink.so.13',
         problem: 'not found',
-        fix: expect.stringMatching(/^pip install nvidia-nvjitlink \(/),
+        fix: expect.stringMatching(/^pip install nvidia-nvjitlink, or set/),
       },
     ]);
   });
@@ -194,7 +194,9 @@ describe('places', () => {
     [
       'wherever python3 has them',
       'pyenv/lib/python3.13/site-packages/nvidia/curand/lib',
-      () => ({ pythonPath: () => ['', 'relative-packages', at('pyenv/lib'), at('pyenv/lib/python3.13/site-packages')] }),
+      () => ({
+        pythonPath: () => ['', 'relative-packages', at('pyenv/lib'), at('pyenv/lib/python3.13/site-packages')],
+      }),
     ],
   ];
 
@@ -208,7 +210,9 @@ describe('places', () => {
     const core = putLibrary(at('app/libonnxruntime.so.1'));
     const env = Object.assign({}, ...places.map(([, , has]) => has().env ?? {})) as Record<string, string>;
     const answers = Object.assign({}, ...places.map(([, , has]) => has())) as Partial<Machine>;
-    const ordered = places.filter(([name]) => !name.includes('13, where') && !name.includes('system, by hand') && !name.includes('RHEL'));
+    const ordered = places.filter(
+      ([name]) => !name.includes('13, where') && !name.includes('system, by hand') && !name.includes('RHEL'),
+    );
     for (const [, folder] of ordered) putLibrary(at(folder, 'libcurand.so.10'));
     for (const [, folder] of ordered) {
       const found = fileOf(searchCuda(core, machine({ ...answers, env })), 'libcurand.so.10');
@@ -233,7 +237,7 @@ describe('places', () => {
     expect(fileOf(searchCuda(undefined, machine()), 'libcurand.so.10')).toBeUndefined();
   });
 
-  test("cuDNN for another CUDA is passed over, though it has the same name", () => {
+  test('cuDNN for another CUDA is passed over, though it has the same name', () => {
     const core = putCore(at('app'));
     putCudnn(at('usr/local/cuda-12/lib64'), 12);
     putLibrary(at('usr/local/cuda-12/lib64/libcudnn.so.9'), { needed: ['libcublasLt.so.12'] });
@@ -274,7 +278,11 @@ describe('versions', () => {
     );
     const { missing, driver } = searchCuda(core, machine());
     expect(driver.version).toBe(version);
-    const lack = { name: 'libcuda.so.1', problem: expect.stringMatching(problem ?? ''), fix: expect.stringMatching(fix ?? '') };
+    const lack = {
+      name: 'libcuda.so.1',
+      problem: expect.stringMatching(problem ?? ''),
+      fix: expect.stringMatching(fix ?? ''),
+    };
     expect(missing).toEqual(problem === undefined ? [] : [lack]);
   });
 
@@ -314,7 +322,10 @@ describe('set-ups', () => {
   const putSetUp = (folder: string, made: string): string => {
     const core = putCore(folder);
     const names = ['libonnxruntime.so.1', ...providerNames];
-    const files = names.map((name) => [name, { from: 'x', sha256: 'x', bytes: readFileSync(join(folder, name)).length }]);
+    const files = names.map((name) => [
+      name,
+      { from: 'x', sha256: 'x', bytes: readFileSync(join(folder, name)).length },
+    ]);
     const manifest = { format: 1, version: '1.29.0', cuda: 13, made, source: 'x', files: Object.fromEntries(files) };
     writeFileSync(join(folder, 'batched-cuda.json'), JSON.stringify(manifest));
     return core;

@@ -21,7 +21,14 @@ import { integrityOf, type ProviderPackage } from '../../ts/cuda/npm_package';
 import { readSetUp } from '../../ts/cuda/set_up';
 import { sourceFor } from '../../ts/cuda/sources';
 import { installedCore } from '../../ts/native';
-import { emptyMachine, neededByProvider, providerNames, providerText, putCore, putProvider } from '../helpers/cuda-machine';
+import {
+  emptyMachine,
+  neededByProvider,
+  providerNames,
+  providerText,
+  putCore,
+  putProvider,
+} from '../helpers/cuda-machine';
 import { tinyElf, type TinyElf } from '../helpers/tiny-elf';
 import { tinyZip } from '../helpers/tiny-zip';
 
@@ -71,7 +78,11 @@ function release(folder: string, coreName: string, version = '1.31.1', cuda = 13
   };
 }
 
-async function tgz(name: string, files: Readonly<Record<string, Buffer>>, links: Record<string, string> = {}): Promise<string> {
+async function tgz(
+  name: string,
+  files: Readonly<Record<string, Buffer>>,
+  links: Record<string, string> = {},
+): Promise<string> {
   const folder = mkdtempSync(join(root, 'tgz-'));
   for (const [path, bytes] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
@@ -135,7 +146,13 @@ describe('sources', () => {
     expect({ code, error }).toEqual({ code: 0, error: '' });
     const folder = join(cache, 'batched', 'onnxruntime-1.31.1-cuda13');
     const manifest = { format: 1, version: '1.31.1', cuda: 13, source: from };
-    expect(JSON.parse(out)).toMatchObject({ ok: true, fresh: true, folder, core: join(folder, 'libonnxruntime.so.1'), manifest });
+    expect(JSON.parse(out)).toMatchObject({
+      ok: true,
+      fresh: true,
+      folder,
+      core: join(folder, 'libonnxruntime.so.1'),
+      manifest,
+    });
     expect(readdirSync(folder).sort()).toEqual(['batched-cuda.json', 'libonnxruntime.so.1', provider, shared].sort());
     expect(readFileSync(join(folder, 'libonnxruntime.so.1'))).toEqual(core('1.31.1'));
     const { files } = readSetUp(folder)!.manifest;
@@ -155,7 +172,9 @@ describe('sources', () => {
     const { code, out } = await setup(['--from', from]); // nobody has CUDA 99
     expect(code).toBe(0);
     expect(out).toContain('✓ ONNX Runtime 1.31.1 for CUDA 99 is in');
-    expect(out).toMatch(/What CUDA still lacks on this machine:\n(.*\n)*– libcublas\.so\.99: not found\n +pip install nvidia-cublas /);
+    expect(out).toMatch(
+      /What CUDA still lacks on this machine:\n(.*\n)*– libcublas\.so\.99: not found\n +pip install nvidia-cublas,/,
+    );
   });
 
   test('a second run says that it is there; --force makes it anew', async () => {
@@ -260,13 +279,21 @@ describe('refusals', () => {
   test.each<[string, () => Promise<string> | string, RegExp]>([
     ['no such file', () => join(root, 'none.tgz'), /none\.tgz does not exist/],
     ['a text', () => __filename, /setup-cuda\.test\.ts is no \.tgz, \.whl or \.nupkg archive/],
-    ['a package for the CPU', () => zip('x.whl', { 'x/libonnxruntime.so.1': core('1.31.1') }), /has no libonnxruntime_providers_cuda\.so for linux-/],
+    [
+      'a package for the CPU',
+      () => zip('x.whl', { 'x/libonnxruntime.so.1': core('1.31.1') }),
+      /has no libonnxruntime_providers_cuda\.so for linux-/,
+    ],
     [
       'one for another processor',
       () => zip('x.whl', { [`x/${provider}`]: tinyElf({ machine: process.arch === 'x64' ? 'arm64' : 'x64' }) }),
       /has no libonnxruntime_providers_cuda\.so for linux-/,
     ],
-    ['half a provider', () => zip('x.whl', { [`x/${provider}`]: cudaProvider('1.31.1') }), /no libonnxruntime_providers_shared\.so beside it/],
+    [
+      'half a provider',
+      () => zip('x.whl', { [`x/${provider}`]: cudaProvider('1.31.1') }),
+      /no libonnxruntime_providers_shared\.so beside it/,
+    ],
     [
       'one for a CUDA that nobody has',
       () => zip('x.whl', { [`x/${provider}`]: tinyElf(), [`x/${shared}`]: tinyElf() }),
@@ -281,7 +308,10 @@ describe('refusals', () => {
   });
 
   test('CUDA 12, which the registry does not have: where to get it', async () => {
-    await refused(['--cuda', '12'], /no CUDA 12 provider[^]*ONNXRUNTIME_NODE_INSTALL=cuda12[^]*--from onnxruntime-linux-x64-gpu/);
+    await refused(
+      ['--cuda', '12'],
+      /no CUDA 12 provider[^]*ONNXRUNTIME_NODE_INSTALL=cuda12[^]*--from onnxruntime-linux-x64-gpu/,
+    );
   });
 
   test('onnxruntime-node without its CUDA files', async () => {
@@ -318,7 +348,13 @@ describe('the npm package', () => {
       onnxruntime: '1.29.0',
       cuda: 13,
     };
-    return { tarball, known, bin: fakeNpm(`mkdir -p "$6/tmp" && cp ${tarball} "$6/tmp/x" && cp ${tarball} "$4/${known.name}-${known.version}.tgz"`) };
+    return {
+      tarball,
+      known,
+      bin: fakeNpm(
+        `mkdir -p "$6/tmp" && cp ${tarball} "$6/tmp/x" && cp ${tarball} "$4/${known.name}-${known.version}.tgz"`,
+      ),
+    };
   }
 
   test('is fetched by npm, checked, and joined with the core of its version', async () => {
@@ -330,7 +366,9 @@ describe('the npm package', () => {
     expect(source).toMatchObject({ promised: { version: '1.29.0', cuda: 13 }, bytes: 1e6 });
     const pieces = await source.pieces(scratch, () => undefined);
     expect(pieces).toMatchObject({ core: installedCore()[0], version: '1.29.0', cuda: 13 });
-    expect(readFileSync(join(bin, 'log'), 'utf8')).toMatch(/^pack provider\.linux-x64-gpu@1\.0\.0 .*--ignore-scripts\n$/);
+    expect(readFileSync(join(bin, 'log'), 'utf8')).toMatch(
+      /^pack provider\.linux-x64-gpu@1\.0\.0 .*--ignore-scripts\n$/,
+    );
     const target = join(cache, 'made');
     const nameOf = (file: string): string => source.nameOf(file, scratch);
     const { manifest } = await assemble({ pieces, target, scratch, source: source.name, nameOf });
@@ -342,7 +380,10 @@ describe('the npm package', () => {
     const { known, bin } = await packed();
     const integrity = known.integrity.replace(/.{6}==$/, 'AAAAAA==');
     const machine = emptyMachine(root, { env: { PATH: pathWith(bin) } });
-    const source = sourceFor({ from: undefined, cuda: 13 }, { installed: undefined, all: [] }, machine, { ...known, integrity });
+    const source = sourceFor({ from: undefined, cuda: 13 }, { installed: undefined, all: [] }, machine, {
+      ...known,
+      integrity,
+    });
     const scratch = mkdtempSync(join(cache, 'scratch-'));
     await expect(source.pieces(scratch, () => undefined)).rejects.toThrow(
       /is not the package we know\.\n +expected sha512-.*AAAAAA==\n +got/,
@@ -350,8 +391,13 @@ describe('the npm package', () => {
   });
 
   test('npm that fails, or is not there, says what else to do', async () => {
-    const failing = await setup(['--cuda', '13'], { PATH: pathWith(fakeNpm('echo "npm error code E404" >&2; exit 1')) });
-    expect(failing).toMatchObject({ code: 1, error: expect.stringMatching(/npm pack .* failed.*--from\nnpm error code E404/) });
+    const failing = await setup(['--cuda', '13'], {
+      PATH: pathWith(fakeNpm('echo "npm error code E404" >&2; exit 1')),
+    });
+    expect(failing).toMatchObject({
+      code: 1,
+      error: expect.stringMatching(/npm pack .* failed.*--from\nnpm error code E404/),
+    });
     expect(await setup(['--cuda', '13'], { PATH: join(root, 'no-bin') })).toMatchObject({
       code: 1,
       error: expect.stringMatching(/npm was not found; .*--from/),

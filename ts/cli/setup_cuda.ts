@@ -23,7 +23,10 @@ export interface SetupCudaOptions {
 export async function setupCuda(options: SetupCudaOptions, paint: Paint): Promise<number> {
   checkPlatform(process.platform);
   const wanted = options.cuda === undefined ? undefined : Number(options.cuda);
-  const cores = { installed: installedCore()[0], all: [shippedCore, ...installedCore()].filter((file) => existsSync(file)) };
+  const cores = {
+    installed: installedCore()[0],
+    all: [shippedCore, ...installedCore()].filter((file) => existsSync(file)),
+  };
   const source = sourceFor({ from: options.from, cuda: wanted ?? cudaOf(thisMachine) }, cores, thisMachine);
   const there = source.promised === undefined ? undefined : readSetUp(targetOf(options, source.promised));
   const { setUp, made } =

@@ -54,7 +54,8 @@ export async function assemble({ pieces, target, scratch, source, nameOf }: Asse
   if (existsSync(target)) renameSync(target, path.join(scratch, 'old'));
   renameSync(fresh, target);
   const made = readSetUp(target);
-  if (made === undefined) throw new Advice(`${target} was changed by another program while it was made: run this again`);
+  if (made === undefined)
+    throw new Advice(`${target} was changed by another program while it was made: run this again`);
   return made;
 }
 

@@ -189,8 +189,7 @@ class Libraries {
   }
 
   #fixFor(name: string): string {
-    const pip = `pip install ${pipPackage(name, this.#cuda)}`;
-    return `${pip} (or set CUDA_HOME to the toolkit, or BATCHED_CUDA_PATH to the folder, that has it)`;
+    return `pip install ${pipPackage(name, this.#cuda)}, or set CUDA_HOME or BATCHED_CUDA_PATH to where it is`;
   }
 }
 

@@ -131,4 +131,3 @@ export function checkPlatform(platform: string): void {
   if (platform === 'linux') return;
   throw new Advice(`ONNX Runtime's CUDA provider is set up on Linux only, and this is ${platform}`);
 }
-
