@@ -25,10 +25,27 @@ function searchFor(core: string): CudaSearch {
   return search;
 }
 
-/** The first core that CUDA is complete for. Costs next to nothing where no core has a provider beside it. */
-function coreForCuda(): string | undefined {
+/** Those at hand with a provider beside them, the one to prefer first. Asking costs next to nothing where there is none. */
+function coresWithProvider(): string[] {
   const cores = [...setUps(thisMachine).map(({ core }) => core), shippedCore, ...installedCore()];
-  return cores.find((core) => existsSync(core) && hasProvider(core) && searchFor(core).complete);
+  const equipped = cores.filter((core) => existsSync(core) && hasProvider(core));
+  const complete = equipped.find((core) => searchFor(core).complete);
+  return complete === undefined ? equipped : [complete, ...equipped];
+}
+
+/** The core that CUDA is complete for. */
+const coreForCuda = (): string | undefined => coresWithProvider().find((core) => searchFor(core).complete);
+
+/**
+ * What CUDA lacks: for this core, or where it has no provider or not all else, for a better one at hand, which the next
+ * process would load.
+ *
+ * @param named the core was asked for by name, so no other counts
+ */
+export function searchHere(core: string, named: boolean): CudaSearch {
+  if (named || (hasProvider(core) && searchFor(core).complete)) return searchFor(core);
+  const [best] = coresWithProvider();
+  return searchFor(best !== undefined && (!hasProvider(core) || searchFor(best).complete) ? best : core);
 }
 
 function open(libraryPath: string | undefined, forCuda: boolean): LibraryInfo {
@@ -59,10 +76,9 @@ export function chooseProvider(wanted: readonly Provider[] | undefined, libraryP
   const { path: core, how } = open(libraryPath, mayUseCuda(wanted));
   if (!wantsCuda(wanted)) return planCpu();
   // What nobody asked for is not looked for all over the machine.
-  const plan =
-    wanted === undefined && !hasProvider(core) ? planWithout(wanted, '', false) : planProvider(wanted, searchFor(core));
-  const better = plan.provider === 'cuda' ? undefined : coreForCuda();
-  if (better === undefined) return plan;
-  const obstacle = `CUDA is complete for ${better}, but this process runs ONNX Runtime from ${core} (${how})`;
+  if (wanted === undefined && !hasProvider(core) && coresWithProvider().length === 0) return planCpu();
+  const search = searchHere(core, libraryPath !== undefined);
+  if (!search.complete || search.core === core) return planProvider(wanted, search);
+  const obstacle = `CUDA is complete for ${search.core}, but this process runs ONNX Runtime from ${core} (${how})`;
   return planWithout(wanted, `${obstacle} and can hold only one: load a model for CUDA before all others`);
 }

@@ -208,11 +208,11 @@ describe('places', () => {
 
   test('the earlier one wins', () => {
     const core = putLibrary(at('app/libonnxruntime.so.1'));
-    const env = Object.assign({}, ...places.map(([, , has]) => has().env ?? {})) as Record<string, string>;
-    const answers = Object.assign({}, ...places.map(([, , has]) => has())) as Partial<Machine>;
     const ordered = places.filter(
       ([name]) => !name.includes('13, where') && !name.includes('system, by hand') && !name.includes('RHEL'),
     );
+    const env = Object.assign({}, ...ordered.map(([, , has]) => has().env ?? {})) as Record<string, string>;
+    const answers = Object.assign({}, ...ordered.map(([, , has]) => has())) as Partial<Machine>;
     for (const [, folder] of ordered) putLibrary(at(folder, 'libcurand.so.10'));
     for (const [, folder] of ordered) {
       const found = fileOf(searchCuda(core, machine({ ...answers, env })), 'libcurand.so.10');
@@ -302,7 +302,7 @@ describe('versions', () => {
     [['libcurand.so.10', 'libcublasLt.so.12'], 12],
     [['libc.so.6', 'libcudart.so.13'], 13],
     [['libcurand.so.10', 'libcudnn.so.9'], undefined],
-  ])('what asks for %j is of CUDA %d', (needed, major) => {
+  ])('what asks for %j is of CUDA %s', (needed, major) => {
     expect(cudaMajor(needed)).toBe(major);
   });
 

@@ -133,6 +133,13 @@ function searchChecks({ provider, libraries, driver, missing }: CudaSearch): Che
   });
 }
 
+/** Without a core it is that which any would lack. */
+async function searchFor(core: string | undefined, named: boolean): Promise<CudaSearch> {
+  if (core === undefined) return searchCuda(undefined, thisMachine);
+  const { searchHere } = await import('../library.js');
+  return searchHere(core, named);
+}
+
 function gpuChecks(): Check[] {
   const check = { group: 'cuda', name: 'GPU' } as const;
   const gpus = thisMachine.gpus().split('\n').filter(Boolean);
@@ -190,7 +197,7 @@ export async function doctor(options: DoctorOptions, paint: Paint): Promise<numb
       ? await coreCheck(options.libraryPath)
       : { group: 'batched', name: 'ONNX Runtime', verdict: 'failed', detail: 'not tried: the addon loads it' };
   const run = core.verdict === 'ok' ? [await runCheck()] : [];
-  const search = searchCuda(core.file, thisMachine);
+  const search = await searchFor(core.file, options.libraryPath !== undefined);
   const lane = await laneCheck(core, search);
   const checks = [...machineChecks(), addon, core, ...run, ...searchChecks(search), ...gpuChecks(), lane];
   const ok = checks.every(({ verdict }) => verdict !== 'failed') && (options.cuda !== true || lane.verdict === 'ok');

@@ -46,6 +46,7 @@ function factsOf(descriptor: number): ElfFacts | undefined {
   const dynamic = segments.find(({ type }) => type === programHeader.dynamic);
   if (dynamic === undefined) return { arch, needed: [], names: [] };
   const entries = read(dynamic.offset, dynamic.fileSize);
+  if (entries.length < dynamic.fileSize) return undefined; // cut short
   const needed: number[] = [];
   let [table, tableSize] = [0, 0];
   for (let i = 0; i + 16 <= entries.length; i += 16) {

@@ -23,7 +23,7 @@ export const providerPackage: ProviderPackage = {
   name: 'com.github.asus4.onnxruntime.linux-x64-gpu',
   version: '0.4.9',
   integrity: 'sha512-FopIhNE/Ng+v2X65wVc9clPCBCvhvA53Hxo2U0Kf5fGdVsC7iCA+mZ0KLWggcQAj7TIZ6pNidR4AC10g74Xo6w==',
-  bytes: 230_000_000,
+  bytes: 179_145_956,
   onnxruntime: '1.29.0',
   cuda: 13,
 };
@@ -52,7 +52,7 @@ export async function fetchPackage(
   env: Machine['env'],
   progress: (bytes: number) => void,
 ): Promise<string> {
-  // A cache of its own: it shows how far npm is, and 230 MB do not stay behind in the user's.
+  // A cache of its own: it shows how far npm is, and its 180 MB do not stay behind in the user's.
   const cache = path.join(folder, 'npm-cache');
   mkdirSync(cache);
   const args = ['pack', `${name}@${version}`, '--pack-destination', folder, '--cache', cache, '--ignore-scripts'];

@@ -63,17 +63,20 @@ export class LibraryFinder {
     ]);
   }
 
-  /** The file; undefined: not found. `fits` may pass a file over. */
-  find(name: string, fits: (file: string) => boolean = () => true): string | undefined {
+  /**
+   * The file; undefined: not found. `fits` may pass a file over; with `asking` false no process is asked that has not
+   * been already.
+   */
+  find(name: string, fits: (file: string) => boolean = () => true, asking = true): string | undefined {
     const within = (folders: string[]): string | undefined =>
       folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file) && fits(file));
     const known = (file: string | undefined): string | undefined =>
       file !== undefined && existsSync(file) && fits(file) ? file : undefined;
     return (
       within(this.#folders) ??
-      known(this.#linkerCache().get(name)) ??
+      known((asking ? this.#linkerCache() : this.#linker)?.get(name)) ??
       within(this.#environmentFolders()) ??
-      within(this.#pythonFolders())
+      within((asking ? this.#pythonFolders() : this.#python) ?? [])
     );
   }
 
@@ -94,10 +97,11 @@ export class LibraryFinder {
   #environmentFolders(): string[] {
     const { env, home, root } = this.#machine;
     const packages = path.join('lib*/python3*/*-packages', wheels);
-    const pythons = [env.VIRTUAL_ENV, env.CONDA_PREFIX, path.join(home, '.local')].filter(absolute);
+    const own = [env.VIRTUAL_ENV, env.CONDA_PREFIX].filter(absolute);
     this.#environments ??= existing([
-      ...pythons.flatMap((folder) => expand(path.join(folder, packages))),
+      ...own.flatMap((folder) => expand(path.join(folder, packages))),
       ...(absolute(env.CONDA_PREFIX) ? expand(path.join(env.CONDA_PREFIX, 'lib')) : []),
+      ...expand(path.join(home, '.local', packages)),
       ...['usr/local', 'usr'].flatMap((folder) => expand(path.join(folder, packages), root)),
     ]);
     return this.#environments;

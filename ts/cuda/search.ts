@@ -161,7 +161,7 @@ class Libraries {
   add(name: string, required: boolean): void {
     if (this.#seen.has(name)) return;
     this.#seen.add(name);
-    const file = this.#finder.find(name, (candidate) => this.#fits(candidate));
+    const file = this.#finder.find(name, (candidate) => this.#fits(candidate), required);
     if (file !== undefined) this.#addFile(name, file, required);
     else if (required) {
       this.found.push({ name, file, version: undefined });
