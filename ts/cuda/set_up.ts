@@ -18,7 +18,7 @@ export interface SetUpFile {
 }
 
 export interface Manifest {
-  format: 1;
+  format: number;
   /** ONNX Runtime's, of core and provider alike. */
   version: string;
   /** CUDA's major version. */
