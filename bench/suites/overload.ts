@@ -112,39 +112,37 @@ class Outcomes {
   /** From the deadline to the error that says so. */
   readonly late: number[] = [];
   otherRefusals = 0;
-  readonly #pending = new Set<Promise<void>>();
+  #pending = 0;
+  #settled: (() => void) | undefined;
 
+  /** Does as little as possible: what it takes of this thread, the engine does not get. */
   watch(due: number, deadline: number | undefined, result: Promise<unknown>): void {
     const sent = performance.now();
-    const watched = result
-      .then(
-        () => void this.answered.push(performance.now() - due),
-        (error: unknown) => {
-          const { code } = error as { code?: string };
-          if (code === 'BATCHED_QUEUE_FULL') this.refused.push(performance.now() - sent);
-          else if (code === 'BATCHED_DEADLINE') this.late.push(performance.now() - sent - deadline!);
-          else this.otherRefusals++;
-        },
-      )
-      .finally(() => this.#pending.delete(watched));
-    this.#pending.add(watched);
+    this.#pending++;
+    result.then(
+      () => {
+        this.answered.push(performance.now() - due);
+        this.#done();
+      },
+      (error: unknown) => {
+        const { code } = error as { code?: string };
+        if (code === 'BATCHED_QUEUE_FULL') this.refused.push(performance.now() - sent);
+        else if (code === 'BATCHED_DEADLINE') this.late.push(performance.now() - sent - deadline!);
+        else this.otherRefusals++;
+        this.#done();
+      },
+    );
   }
 
-  async settled(): Promise<void> {
-    await Promise.all(this.#pending);
-  }
-}
-
-/** The highest of samples ten times a second. */
-class Highest {
-  value = 0;
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(sample: () => number) {
-    this.#timer = setInterval(() => (this.value = Math.max(this.value, sample())), 100);
+  #done(): void {
+    if (--this.#pending === 0) this.#settled?.();
   }
 
-  stop(): void {
-    clearInterval(this.#timer);
+  /** Once nothing more is sent: when the last one has ended. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#settled = resolve;
+      if (this.#pending === 0) resolve();
+    });
   }
 }
