@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import type { LaneStats } from './stats';
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { BatchedError } from './errors';
@@ -69,7 +70,7 @@ export interface NativeCounters {
 export interface NativeEngineStats extends NativeCounters {
   heldBytes: number;
   elapsed: number;
-  lanes: { name: string; batches: number; busy: number; healthy: boolean }[];
+  lanes: LaneStats[];
   healthy: boolean;
   provider: string;
   laneThreads: number;
@@ -168,6 +169,11 @@ export interface NativeModelOptions {
   padTokens: Record<string, number>;
   lanes: number;
   intraOpThreads: number;
+  /** CUDA's numbers of the GPUs to run on; none: the CPU. */
+  gpus: number[];
+  /** Bytes; 0: no bound. */
+  gpuMemLimit: number;
+  cudaGraphs: boolean;
   warmup: boolean;
 }
 

@@ -19,10 +19,22 @@ export interface ModelOptions {
    * and does not load is `BATCHED_PROVIDER_UNAVAILABLE`, unless a later one does.
    */
   executionProviders?: readonly ('cuda' | 'cpu')[];
-  /** Batches that can run at the same time. Default on CPU: one per core, of one thread each. */
+  /**
+   * Batches that can run at the same time. Default on CPU: one per core, of one thread each. On GPUs: lanes for each of
+   * them, 1 by default, each with a copy of the weights.
+   */
   lanes?: number;
-  /** Threads of one run. Default: one, and all cores for a batch that has the machine for itself. */
+  /** CPU: threads of one run. Default: one, and all cores for a batch that has the machine for itself. */
   intraOpThreads?: number;
+  /** The GPU to run on, or several that share one queue, by CUDA's numbers. Default 0. */
+  deviceId?: number | readonly number[];
+  /** Most bytes of GPU memory that ONNX Runtime takes for each lane, weights included. Default: no bound. */
+  gpuMemLimit?: number;
+  /**
+   * Capture small batches as CUDA graphs, which makes them cheaper to start. The whole model has to run on the GPU.
+   * Default false.
+   */
+  cudaGraphs?: boolean;
   /** The outputs to compute, in this order. Default: all. */
   outputs?: readonly string[];
   /** By input or output name: the axis of the batch where it is not 0. */
@@ -49,6 +61,9 @@ export const modelKinds = {
   executionProviders: 'strings',
   lanes: 'count',
   intraOpThreads: 'count',
+  deviceId: 'devices',
+  gpuMemLimit: 'count',
+  cudaGraphs: 'boolean',
   outputs: 'strings',
   batchAxis: 'object',
   shared: 'strings',
@@ -170,6 +185,9 @@ export class OnnxModel implements ModelInfo {
           padTokens: numbersOf('padTokens', options.padTokens),
           lanes: options.lanes ?? 0,
           intraOpThreads: options.intraOpThreads ?? 0,
+          gpus: [],
+          gpuMemLimit: options.gpuMemLimit ?? 0,
+          cudaGraphs: options.cudaGraphs ?? false,
           warmup: options.warmup ?? true,
         },
         (refusal, made) => {
