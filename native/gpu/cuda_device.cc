@@ -85,7 +85,9 @@ Status DeviceStream::create(std::shared_ptr<Device> device) {
 }
 
 DeviceStream::~DeviceStream() {
-  if (stream_ != nullptr) (void)device_->call("cuStreamDestroy", device_->driver().stream_destroy, stream_);
+  if (stream_ == nullptr) return;
+  (void)device_->use();  // a session may be collected on any thread
+  (void)device_->call("cuStreamDestroy", device_->driver().stream_destroy, stream_);
 }
 
 Status DeviceEvent::create(std::shared_ptr<Device> device, bool timed) {

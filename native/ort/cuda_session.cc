@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -110,7 +111,7 @@ std::uint64_t CudaSession::memory() const {
 
 CudaSession::Graph* CudaSession::graph_for(std::span<const DeviceTensor> inputs) {
   if (!graphs_enabled_ || inputs.empty() || inputs[0].dims.elements() > kGraphElements) return nullptr;
-  std::vector<std::uint64_t> key;
+  std::vector<std::uint64_t> key = {std::hash<std::thread::id>{}(std::this_thread::get_id())};
   for (const DeviceTensor& input : inputs) {
     key.push_back(input.data);
     for (const std::int64_t dim : input.dims.span()) key.push_back(static_cast<std::uint64_t>(dim));

@@ -64,7 +64,8 @@ class CudaSession final : public DeviceSession {
   const Ort::Allocator allocator_;  // the session's own
   Ort::IoBinding binding_;
   const Ort::RunOptions plain_;
-  std::map<std::vector<std::uint64_t>, Graph> graphs_;  // by the inputs' addresses and dimensions
+  // By the thread, for which ONNX Runtime captures, and the inputs' addresses and dimensions.
+  std::map<std::vector<std::uint64_t>, Graph> graphs_;
 };
 
 }  // namespace batched
