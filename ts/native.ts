@@ -4,9 +4,9 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import type { LaneStats } from './stats';
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
-import type { Provider } from './cuda/plan';
 import { BatchedError } from './errors';
 import type { ElementType, TypedArray } from './tensor';
 
@@ -70,7 +70,7 @@ export interface NativeCounters {
 export interface NativeEngineStats extends NativeCounters {
   heldBytes: number;
   elapsed: number;
-  lanes: { name: string; batches: number; busy: number; healthy: boolean }[];
+  lanes: LaneStats[];
   healthy: boolean;
   provider: string;
   /** '': none. */
@@ -171,9 +171,12 @@ export interface NativeModelOptions {
   padTokens: Record<string, number>;
   lanes: number;
   intraOpThreads: number;
+  /** CUDA's numbers of the GPUs to run on; none: the CPU. A refusal of code 10 says why CUDA does not load. */
+  gpus: number[];
+  /** Bytes; 0: no bound. */
+  gpuMemLimit: number;
+  cudaGraphs: boolean;
   warmup: boolean;
-  /** With `'cuda'` a refusal of code 10 says why CUDA does not load. */
-  executionProvider: Provider;
   /** Libraries to load first, as preloadLibraries does, but off the JavaScript thread. */
   preload: readonly string[];
   /** For the stats; '': none. */

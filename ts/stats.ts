@@ -16,6 +16,11 @@ export interface LaneStats {
   /** Part of the time, 0 to 1, in which a batch was running. */
   busy: number;
   healthy: boolean;
+  /**
+   * Of a lane on a GPU: the part of the time in which the GPU computed its batches, by the GPU's own clock, and the bytes
+   * of GPU memory that it has taken, weights included.
+   */
+  device?: { busy: number; bytes: number };
 }
 
 /**

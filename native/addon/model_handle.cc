@@ -36,6 +36,9 @@ ModelOptions model_options(const OptionReader& options) {
   model.pad_values = options.map<double>("padTokens");
   model.lanes = options.size("lanes");
   model.intra_op_threads = static_cast<int>(options.number("intraOpThreads"));
+  model.gpus = options.numbers("gpus");
+  model.gpu_mem_limit = static_cast<std::uint64_t>(options.number("gpuMemLimit"));
+  model.cuda_graphs = options.flag("cudaGraphs");
   return model;
 }
 
@@ -51,7 +54,6 @@ class LoadWorker final : public Napi::AsyncWorker {
       : Napi::AsyncWorker(done, "batched.load"),
         options_(model_options(options)),
         preload_(options.list("preload")),
-        cuda_(options.text("executionProvider") == "cuda"),
         warm_up_(options.flag("warmup")) {
     made_.provider_note = options.text("providerNote");
   }
@@ -59,13 +61,21 @@ class LoadWorker final : public Napi::AsyncWorker {
   void Execute() override {
     const std::string failures = failures_of(preload_libraries(preload_));
     std::unique_ptr<OrtModel> model;
-    status_ = cuda_ ? Status(Code::kProviderUnavailable, "this build of batched has no CUDA lane")
-                    : OrtModel::load(std::move(options_), &model);
+    status_ = OrtModel::load(std::move(options_), &model);
     if (status_.code() == Code::kProviderUnavailable) {
       status_ = {status_.code(), status_.message() + failures};
     }
     if (!status_.ok()) return;
-    if (warm_up_) made_.cost = warm_up(*model->make_lanes().front(), model->signature(), steady_clock());
+    if (warm_up_) {
+      const bool gpu = model->provider() == "cuda";
+      // One lane learns for all; on GPUs each has memory of its own to take.
+      std::vector<std::unique_ptr<Lane>> lanes = model->make_lanes();
+      if (!gpu) lanes.resize(1);
+      for (const std::unique_ptr<Lane>& lane : lanes) {
+        made_.cost =
+            warm_up(*lane, model->signature(), steady_clock(), gpu ? WarmUp::kLarge : WarmUp::kSmall);
+      }
+    }
     made_.model = std::move(model);
   }
 
@@ -78,7 +88,6 @@ class LoadWorker final : public Napi::AsyncWorker {
  private:
   ModelOptions options_;
   const std::vector<std::string> preload_;
-  const bool cuda_;
   const bool warm_up_;
   Status status_;
   NewModel made_;
@@ -112,6 +121,7 @@ Napi::Value ModelHandle::signature(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
   EngineOptions options = engine_options(OptionReader(info[0].As<Napi::Object>()));
   options.cost = cost_;
+  options.ladder = model_->ladder();
   ModelFacts facts;
   facts.provider = model_->provider();
   facts.provider_note = provider_note_;

@@ -137,8 +137,13 @@ void fill_elements(DType dtype, double value, std::byte* destination, std::size_
   }
 }
 
-BatchLayout::BatchLayout(const Signature& signature, PaddingSide side)
-    : signature_(signature), side_(side), sources_(signature.outputs.size()) {
+BatchLayout::BatchLayout(const Signature& signature, PaddingSide side, const ShapeLadder& ladder)
+    : signature_(signature),
+      side_(side),
+      // Where rows of one length only share a batch, padding would change their results.
+      ladder_{ladder.rows && signature.fixed_batch == 0, ladder.lengths && side != PaddingSide::kNone,
+              ladder.max_rows, ladder.max_tokens},
+      sources_(signature.outputs.size()) {
   for (std::size_t o = 0; o < signature.outputs.size(); ++o) {
     const TensorSpec& output = signature.outputs[o];
     for (std::size_t axis = 0; axis < output.axes.size(); ++axis) {
@@ -161,6 +166,10 @@ BatchLayout::BatchLayout(const Signature& signature, PaddingSide side)
 }
 
 void BatchLayout::fit(std::span<const RowInputs> rows, BatchShape* shape) const {
+  const ShapeLadder::Rung rung = ladder_.fit(rows.size(), shape->longest);
+  shape->padded_rows =
+      signature_.fixed_batch > 0 ? static_cast<std::size_t>(signature_.fixed_batch) : rung.rows;
+  shape->padded_length = rung.length;
   shape->inputs.assign(signature_.inputs.size(), Dims{});
   for (std::size_t i = 0; i < signature_.inputs.size(); ++i) {
     const TensorSpec& spec = signature_.inputs[i];
@@ -171,9 +180,14 @@ void BatchLayout::fit(std::span<const RowInputs> rows, BatchShape* shape) const 
           most[axis] = std::max(most[axis], row[i].dims[axis]);
         }
       }
-      const auto batch =
-          signature_.fixed_batch > 0 ? signature_.fixed_batch : static_cast<std::int64_t>(rows.size());
-      most.insert(static_cast<std::size_t>(spec.batch_axis), batch);
+      const auto batch = static_cast<std::size_t>(spec.batch_axis);
+      if (rung.length > shape->longest) {
+        for (std::size_t axis = 0; axis < most.rank(); ++axis) {
+          const bool padded = spec.axes[axis < batch ? axis : axis + 1].dynamic();
+          if (padded && most[axis] == shape->longest) most[axis] = rung.length;
+        }
+      }
+      most.insert(batch, static_cast<std::int64_t>(shape->padded_rows));
     }
     shape->inputs[i] = most;
   }
@@ -243,7 +257,7 @@ bool BatchLayout::holds_rows(std::size_t output, const Dims& whole, std::size_t 
   const int axis = signature_.outputs[output].batch_axis;
   if (axis < 0 || static_cast<std::size_t>(axis) >= whole.rank()) return false;
   const auto size = static_cast<std::size_t>(whole[static_cast<std::size_t>(axis)]);
-  return signature_.fixed_batch > 0 ? size >= rows : size == rows;
+  return signature_.fixed_batch > 0 || ladder_.rows ? size >= rows : size == rows;
 }
 
 void copy_row(const TensorView& whole, std::size_t batch_axis, std::size_t row, const Dims& dims,

@@ -23,10 +23,22 @@ export interface ModelOptions {
    * (`BATCHED_CUDA_FALLBACK`), and `stats.providerNote` says why.
    */
   executionProviders?: readonly Provider[];
-  /** Batches that can run at the same time. Default on CPU: one per core, of one thread each. */
+  /**
+   * Batches that can run at the same time. Default on CPU: one per core, of one thread each. On GPUs: lanes for each of
+   * them, 1 by default, each with a copy of the weights.
+   */
   lanes?: number;
-  /** Threads of one run. Default: one, and all cores for a batch that has the machine for itself. */
+  /** CPU: threads of one run. Default: one, and all cores for a batch that has the machine for itself. */
   intraOpThreads?: number;
+  /** The GPU to run on, or several that share one queue, by CUDA's numbers. Default 0. */
+  deviceId?: number | readonly number[];
+  /** Most bytes of GPU memory that ONNX Runtime takes for each lane, weights included. Default: no bound. */
+  gpuMemLimit?: number;
+  /**
+   * Capture small batches as CUDA graphs, which makes them cheaper to start. The whole model has to run on the GPU.
+   * Default false.
+   */
+  cudaGraphs?: boolean;
   /** The outputs to compute, in this order. Default: all. */
   outputs?: readonly string[];
   /** By input or output name: the axis of the batch where it is not 0. */
@@ -53,6 +65,9 @@ export const modelKinds = {
   executionProviders: 'strings',
   lanes: 'count',
   intraOpThreads: 'count',
+  deviceId: 'devices',
+  gpuMemLimit: 'count',
+  cudaGraphs: 'boolean',
   outputs: 'strings',
   batchAxis: 'object',
   shared: 'strings',
@@ -158,6 +173,9 @@ export class OnnxModel implements ModelInfo {
       padTokens: numbersOf('padTokens', options.padTokens),
       lanes: options.lanes ?? 0,
       intraOpThreads: options.intraOpThreads ?? 0,
+      gpus: [options.deviceId ?? 0].flat(),
+      gpuMemLimit: options.gpuMemLimit ?? 0,
+      cudaGraphs: options.cudaGraphs ?? false,
       warmup: options.warmup ?? true,
     };
     const plan = chooseProvider(wanted, options.libraryPath);
@@ -171,11 +189,12 @@ export class OnnxModel implements ModelInfo {
 async function loadBy(
   { provider, preload, note, warn }: ProviderPlan,
   wanted: readonly Provider[] | undefined,
-  settings: Omit<NativeModelOptions, 'executionProvider' | 'preload' | 'providerNote'>,
+  settings: Omit<NativeModelOptions, 'preload' | 'providerNote'>,
 ): Promise<NativeOnnxModel> {
   if (provider === undefined) throw fromNative(NativeCode.providerUnavailable, note!);
   if (warn) warnOfFallback(note!);
-  const options = { ...settings, executionProvider: provider, preload, providerNote: note ?? '' };
+  const gpus = provider === 'cuda' ? settings.gpus : [];
+  const options = { ...settings, gpus, preload, providerNote: note ?? '' };
   const { refusal, made } = await new Promise<Loaded>((resolve) => {
     native.loadModel(options, (refusal, made) => resolve({ refusal, made }));
   });
