@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "cpu_lane.h"
+#include "open_session.h"
 #include "ort_api.h"
 #include "ort_error.h"
 #include "ort_library.h"
@@ -50,12 +51,6 @@ Ort::SessionOptions session_options(int threads) {
   options.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
   if (threads > 1) use_own_threads(options);
   return options;
-}
-
-Ort::Session make_session(const ModelOptions& model, int threads) {
-  const Ort::SessionOptions options = session_options(threads);
-  if (!model.path.empty()) return {*ort_env(), model.path.c_str(), options};
-  return {*ort_env(), model.bytes.data(), model.bytes.size(), options};
 }
 
 // Why the file can't be read, in ONNX Runtime's stead: it says so only for some of the reasons.
@@ -128,14 +123,14 @@ Status OrtModel::load(ModelOptions options, std::unique_ptr<OrtModel>* model) {
     const ThreadPlan& plan = state->plan;
     CpuSessions& cpu = *state->cpu;
 
-    cpu.narrow.push_back(make_session(options, plan.narrow_threads));
+    cpu.narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
     Status status = make_signature(declared_inputs(cpu.narrow[0]), declared_outputs(cpu.narrow[0]), options,
                                    &cpu.signature);
     if (!status.ok()) return {status.code(), source_of(options) + ": " + status.message()};
     while (plan.one_each && cpu.narrow.size() < plan.lanes) {
-      cpu.narrow.push_back(make_session(options, plan.narrow_threads));
+      cpu.narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
     }
-    if (plan.wide_threads > 0) cpu.wide = make_session(options, plan.wide_threads);
+    if (plan.wide_threads > 0) cpu.wide = open_session(options, session_options(plan.wide_threads));
     model->reset(new OrtModel(std::move(state)));
     return {};
   } catch (const std::exception& error) {
