@@ -1,6 +1,7 @@
 #include "open_session.h"
 
 #include <stdexcept>
+#include <string>
 
 #include "ort_library.h"
 #include "pooling.h"

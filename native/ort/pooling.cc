@@ -110,7 +110,8 @@ class Additions {
     std::vector<Ort::ValueInfo> outputs;
     outputs.push_back(std::move(output));
     graph_.SetOutputs(outputs);
-    Ort::Model model({{"", opset_}});
+    const std::vector<Ort::Model::DomainOpsetPair> opsets = {{"", opset_}};
+    Ort::Model model(opsets);
     model.AddGraph(graph_);
     return model;
   }
@@ -164,7 +165,7 @@ std::string unit(Additions& add, const std::string& vector) {
 Ort::ValueInfo pooled_info(const DeclaredTensor& states) {
   std::vector<std::int64_t> dims;
   std::vector<std::string> symbols;
-  for (const std::size_t axis : {0, 2}) {
+  for (const std::size_t axis : {std::size_t{0}, std::size_t{2}}) {
     dims.push_back(states.axes[axis].size);
     symbols.push_back(states.axes[axis].symbol);
   }

@@ -247,23 +247,26 @@ describe('MiniLM', () => {
     ['fp32', 'right', 1e-5],
     ['fp16', 'any', 1e-3],
     ['fp16', 'right', 1e-3],
-  ] as const)('%s fused, padding %s, is the plain form on real texts in padded batches', async (precision, padding, most) => {
-    const tokenize = await loadTokenizer({ maxLength: 128 });
-    const texts = loadGlosses(24, { shuffle: true, seed: 8 }).map((text) => [...tokenize(text).inputIds].map(Number));
-    const [plain, fused] = await Promise.all([
-      open({ kind: 'minilm', precision, operators: 'onnx' }),
-      open({ kind: 'minilm', precision, padding }),
-    ]);
-    for (let i = 0; i < texts.length; i += 8) {
-      const batch = texts.slice(i, i + 8);
-      expect(new Set(batch.map(({ length }) => length)).size).toBeGreaterThan(1);
-      const [wanted, got] = [await embed(plain, batch), await embed(fused, batch)];
-      for (const [j, embedding] of got.entries()) {
-        expect(furthest(embedding, wanted[j]!)).toBeLessThan(most);
-        expect(cosine(embedding, wanted[j]!)).toBeGreaterThan(1 - most);
+  ] as const)(
+    '%s fused, padding %s, is the plain form on real texts in padded batches',
+    async (precision, padding, most) => {
+      const tokenize = await loadTokenizer({ maxLength: 128 });
+      const texts = loadGlosses(24, { shuffle: true, seed: 8 }).map((text) => [...tokenize(text).inputIds].map(Number));
+      const [plain, fused] = await Promise.all([
+        open({ kind: 'minilm', precision, operators: 'onnx' }),
+        open({ kind: 'minilm', precision, padding }),
+      ]);
+      for (let i = 0; i < texts.length; i += 8) {
+        const batch = texts.slice(i, i + 8);
+        expect(new Set(batch.map(({ length }) => length)).size).toBeGreaterThan(1);
+        const [wanted, got] = [await embed(plain, batch), await embed(fused, batch)];
+        for (const [j, embedding] of got.entries()) {
+          expect(furthest(embedding, wanted[j]!)).toBeLessThan(most);
+          expect(cosine(embedding, wanted[j]!)).toBeGreaterThan(1 - most);
+        }
       }
-    }
-  });
+    },
+  );
 
   test('int8 has a cosine of at least 0.97 with fp32', async () => {
     const got = await embed(await open({ kind: 'minilm', precision: 'int8' }), rows);

@@ -147,7 +147,11 @@ describe('what is pooled', () => {
 
   test('of several, the output that is named', async () => {
     const bytes = encoder({ first: 1, second: 2 }, true);
-    await expectRefusal(load(bytes, { pooling: 'mean' }), 'BATCHED_INVALID_INPUT', /first, second: name one in outputs/);
+    await expectRefusal(
+      load(bytes, { pooling: 'mean' }),
+      'BATCHED_INVALID_INPUT',
+      /first, second: name one in outputs/,
+    );
     const model = await load(bytes, { pooling: 'mean', outputs: ['second'] });
     const attention_mask = int64([2, 2], [1, 0, 1, 1]);
     expect(values(await model.acall({ x: rows, attention_mask }))).toEqual([6, 8, 1, 6]);
