@@ -163,6 +163,11 @@ export interface NativeEngineOptions extends NativeQueueOptions {
 export interface NativeModelOptions {
   path: string | undefined;
   bytes: Uint8Array | undefined;
+  /** 0 none, 1 mean, 2 cls: the order of `Pooling::Kind` in native/ort/ort_model.h. */
+  pooling: number;
+  normalize: boolean;
+  /** The output to pool; '': the only one that may be. */
+  hiddenStates: string;
   outputs: string[];
   batchAxis: Record<string, number>;
   shared: string[];

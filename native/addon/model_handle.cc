@@ -28,6 +28,9 @@ ModelOptions model_options(const OptionReader& options) {
   ModelOptions model;
   model.path = options.text("path");
   model.bytes = options.bytes("bytes");
+  model.pooling.kind = static_cast<Pooling::Kind>(static_cast<int>(options.number("pooling")));
+  model.pooling.normalize = options.flag("normalize");
+  model.pooling.states = options.text("hiddenStates");
   model.outputs = options.list("outputs");
   model.batch_axis = options.map<int>("batchAxis");
   for (std::string& name : options.list("shared")) model.shared.insert(std::move(name));
