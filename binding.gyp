@@ -35,6 +35,7 @@
         "native/ort/ort_threads.cc",
         "native/ort/ort_types.cc",
         "native/ort/pooling.cc",
+        "native/ort/preload.cc",
         "native/ort/signature_rules.cc",
         "native/addon/addon.cc",
         "native/addon/call_builder.cc",

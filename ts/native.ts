@@ -73,6 +73,8 @@ export interface NativeEngineStats extends NativeCounters {
   lanes: LaneStats[];
   healthy: boolean;
   provider: string;
+  /** '': none. */
+  providerNote: string;
   laneThreads: number;
   wideThreads: number;
   /** Nanoseconds, as learned. */
@@ -174,12 +176,16 @@ export interface NativeModelOptions {
   padTokens: Record<string, number>;
   lanes: number;
   intraOpThreads: number;
-  /** CUDA's numbers of the GPUs to run on; none: the CPU. */
+  /** CUDA's numbers of the GPUs to run on; none: the CPU. With some, a refusal of code 10 says why CUDA does not load. */
   gpus: number[];
   /** Bytes; 0: no bound. */
   gpuMemLimit: number;
   cudaGraphs: boolean;
   warmup: boolean;
+  /** Libraries to load first, as preloadLibraries does, but off the JavaScript thread. */
+  preload: readonly string[];
+  /** For the stats; '': none. */
+  providerNote: string;
 }
 
 export interface NativeFunctionQueue {
@@ -217,7 +223,16 @@ export interface Native {
   setReceiver(receiver: Receiver): void;
   /** The engine that has this id, for this thread; undefined: it is closed, or nobody has it any more. */
   attach(id: string): NativeEngine | undefined;
-  loadLibrary(options: { libraryPath: string | undefined; candidates: string[] }): LibraryInfo | Refusal;
+  loadLibrary(options: {
+    libraryPath: string | undefined;
+    preferred: string[];
+    candidates: string[];
+  }): LibraryInfo | Refusal;
+  /**
+   * Loads libraries by absolute path, in this order, for the whole process and for good. `error` is the dynamic linker's
+   * reason; the others are loaded all the same.
+   */
+  preloadLibraries(paths: readonly string[]): { path: string; error?: string }[];
   /**
    * Copies rows out of `sources` into `out`, padded. Per row `rows` has: its source, its place on the source's axis 0,
    * the source's dims (`rank`), and the row's own dims (`rank - 1`), to which it is cut.
@@ -258,13 +273,17 @@ export const native: Native = load();
 /** The file that {@link native} is. */
 export const addonFile: string = nodeGypBuild.resolve(packageFolder);
 
+const coreName = process.platform === 'darwin' ? 'libonnxruntime.dylib' : 'libonnxruntime.so.1';
+
+/** Where the core that came with the addon is, if one did. */
+export const shippedCore: string = path.join(path.dirname(addonFile), coreName);
+
 /** Where onnxruntime-node, if it is installed, keeps the core library for this machine. */
 export function installedCore(): string[] {
-  const name = process.platform === 'darwin' ? 'libonnxruntime.dylib' : 'libonnxruntime.so.1';
   for (const from of [path.join(process.cwd(), 'index.js'), __filename]) {
     try {
       const main = createRequire(from).resolve('onnxruntime-node/package.json');
-      const file = path.join(path.dirname(main), 'bin', 'napi-v6', process.platform, process.arch, name);
+      const file = path.join(path.dirname(main), 'bin', 'napi-v6', process.platform, process.arch, coreName);
       if (existsSync(file)) return [file];
     } catch {
       // Not installed there.

@@ -67,8 +67,10 @@ export interface BatchStats {
 
 /** What a model adds. */
 export interface ModelStats extends BatchStats {
-  /** The execution provider in use, such as `'cpu'`. */
+  /** The execution provider in use: `'cuda'` or `'cpu'`. */
   provider: string;
+  /** Why it is not CUDA, where that was asked for by name or is here in part. */
+  providerNote?: string;
   /** Bytes of inputs that calls in the engine hold. */
   heldBytes: number;
   /** Threads that one lane computes with, and those of a batch that has the machine for itself. */
@@ -115,6 +117,7 @@ export function modelStats(stats: NativeEngineStats, fixedBatch: number): ModelS
   return {
     ...batchStats(stats, stats.lanes),
     provider: stats.provider,
+    ...(stats.providerNote === '' ? {} : { providerNote: stats.providerNote }),
     heldBytes: stats.heldBytes,
     laneThreads: stats.laneThreads,
     wideThreads: stats.wideThreads,

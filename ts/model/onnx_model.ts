@@ -1,14 +1,17 @@
 /** Loading an ONNX model; the sessions live in native code, off the JavaScript thread. */
 import { fileURLToPath } from 'node:url';
-import { fromNative } from '../errors';
+import { planWithout, type Provider, type ProviderPlan } from '../cuda/plan';
+import { warnOfFallback } from '../cuda/warning';
+import { fromNative, NativeCode } from '../errors';
+import { chooseProvider } from '../library';
 import {
   CallNumbers,
-  installedCore,
-  type LibraryInfo,
   native,
+  type NativeModelOptions,
   type NativeOnnxModel,
   type NativeSignature,
   type NativeTensorSpec,
+  type Refusal,
 } from '../native';
 import { checkOptions } from '../options';
 import { describe, type ElementType } from '../tensor';
@@ -16,9 +19,10 @@ import { describe, type ElementType } from '../tensor';
 export interface ModelOptions {
   /**
    * In order of preference. Default: `['cuda', 'cpu']` where CUDA loads, else `['cpu']`. A provider that is asked for
-   * and does not load is `BATCHED_PROVIDER_UNAVAILABLE`, unless a later one does.
+   * and does not load is `BATCHED_PROVIDER_UNAVAILABLE`, unless a later one does: then the process is warned, once
+   * (`BATCHED_CUDA_FALLBACK`), and `stats.providerNote` says why.
    */
-  executionProviders?: readonly ('cuda' | 'cpu')[];
+  executionProviders?: readonly Provider[];
   /**
    * Batches that can run at the same time. Default on CPU: one per core, of one thread each. On GPUs: lanes for each of
    * them, 1 by default, each with a copy of the weights.
@@ -97,17 +101,6 @@ export const modelKinds = {
   libraryPath: 'string',
 } as const;
 
-let library: LibraryInfo | undefined;
-
-/** Loads ONNX Runtime once for the process; says which library it is and why that one. */
-export function loadLibrary(libraryPath?: string): LibraryInfo {
-  if (library !== undefined && libraryPath === undefined) return library;
-  const loaded = native.loadLibrary({ libraryPath, candidates: installedCore() });
-  if ('code' in loaded) throw fromNative(loaded.code, loaded.message);
-  library = loaded;
-  return loaded;
-}
-
 function info(spec: NativeTensorSpec): TensorInfo {
   return {
     name: spec.name,
@@ -124,11 +117,8 @@ function checkProviders(providers: readonly string[]): void {
       );
     }
   }
-  if (!providers.includes('cpu')) {
-    throw fromNative(
-      10,
-      "the CUDA provider is not built into this version of batched; use executionProviders: ['cpu']",
-    );
+  if (providers.length === 0) {
+    throw new RangeError("OnnxModel.load: option 'executionProviders' must name 'cuda', 'cpu' or both, got []");
   }
 }
 
@@ -213,36 +203,56 @@ export class OnnxModel implements ModelInfo {
    */
   static async load(source: string | URL | Uint8Array, options: ModelOptions = {}): Promise<OnnxModel> {
     checkOptions('OnnxModel.load', options, modelKinds);
-    checkProviders(options.executionProviders ?? ['cpu']);
+    const wanted = options.executionProviders;
+    checkProviders(wanted ?? ['cpu']);
     checkThreads(options.intraOpThreads ?? 0);
     const batchAxis = numbersOf('batchAxis', options.batchAxis);
     checkAxes(batchAxis);
     const outputs = outputsOf(options);
     const path = source instanceof Uint8Array ? undefined : pathOf(source);
-    loadLibrary(options.libraryPath);
-    return new Promise((resolve, reject) => {
-      native.loadModel(
-        {
-          path,
-          bytes: source instanceof Uint8Array ? source : undefined,
-          ...outputs,
-          batchAxis,
-          shared: [...(options.shared ?? [])],
-          padTokens: numbersOf('padTokens', options.padTokens),
-          lanes: options.lanes ?? 0,
-          intraOpThreads: options.intraOpThreads ?? 0,
-          gpus: [],
-          gpuMemLimit: options.gpuMemLimit ?? 0,
-          cudaGraphs: options.cudaGraphs ?? false,
-          warmup: options.warmup ?? true,
-        },
-        (refusal, made) => {
-          if (made === undefined) reject(fromNative(refusal!.code, refusal!.message));
-          else resolve(new OnnxModel(made, options.pooling));
-        },
-      );
-    });
+    const settings = {
+      path,
+      bytes: source instanceof Uint8Array ? source : undefined,
+      ...outputs,
+      batchAxis,
+      shared: [...(options.shared ?? [])],
+      padTokens: numbersOf('padTokens', options.padTokens),
+      lanes: options.lanes ?? 0,
+      intraOpThreads: options.intraOpThreads ?? 0,
+      gpus: typeof options.deviceId === 'object' ? [...options.deviceId] : [options.deviceId ?? 0],
+      gpuMemLimit: options.gpuMemLimit ?? 0,
+      cudaGraphs: options.cudaGraphs ?? false,
+      warmup: options.warmup ?? true,
+    };
+    const plan = chooseProvider(wanted, options.libraryPath);
+    // A second try would read them later, when they may have been changed.
+    if (plan.provider === 'cuda' && settings.bytes !== undefined) settings.bytes = new Uint8Array(settings.bytes);
+    return new OnnxModel(await loadBy(plan, wanted, settings), options.pooling);
   }
+}
+
+/** Once more without CUDA where that turns out not to load, if the caller takes another. */
+async function loadBy(
+  { provider, preload, note, warn }: ProviderPlan,
+  wanted: readonly Provider[] | undefined,
+  settings: Omit<NativeModelOptions, 'preload' | 'providerNote'>,
+): Promise<NativeOnnxModel> {
+  if (provider === undefined) throw fromNative(NativeCode.providerUnavailable, note!);
+  if (warn) warnOfFallback(note!);
+  const gpus = provider === 'cuda' ? settings.gpus : [];
+  const options = { ...settings, gpus, preload, providerNote: note ?? '' };
+  const { refusal, made } = await new Promise<Loaded>((resolve) => {
+    native.loadModel(options, (refusal, made) => resolve({ refusal, made }));
+  });
+  if (made !== undefined) return made;
+  const { code, message } = refusal!;
+  if (provider === 'cpu' || code !== NativeCode.providerUnavailable) throw fromNative(code, message);
+  return loadBy(planWithout(wanted, message), wanted, settings);
+}
+
+interface Loaded {
+  refusal: Refusal | undefined;
+  made: NativeOnnxModel | undefined;
 }
 
 function pathOf(source: unknown): string {
