@@ -14,6 +14,7 @@ namespace batched {
 
 // What is said of an engine's model in its stats.
 struct ModelFacts {
+  std::string name;  // its file's, or "model"
   std::string provider;
   std::size_t lane_threads = 1;
   std::size_t wide_threads = 0;

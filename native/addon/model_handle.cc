@@ -1,6 +1,7 @@
 #include "model_handle.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -40,12 +41,15 @@ ModelOptions model_options(const OptionReader& options) {
 struct NewModel {
   std::shared_ptr<const OrtModel> model;
   CostModel cost;
+  std::string name;
 };
 
 class LoadWorker final : public Napi::AsyncWorker {
  public:
   LoadWorker(Napi::Function done, ModelOptions options, bool warm_up)
-      : Napi::AsyncWorker(done, "batched.load"), options_(std::move(options)), warm_up_(warm_up) {}
+      : Napi::AsyncWorker(done, "batched.load"), options_(std::move(options)), warm_up_(warm_up) {
+    if (!options_.path.empty()) made_.name = std::filesystem::path(options_.path).filename().string();
+  }
 
   void Execute() override {
     std::unique_ptr<OrtModel> model;
@@ -65,7 +69,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   ModelOptions options_;
   const bool warm_up_;
   Status status_;
-  NewModel made_;
+  NewModel made_{nullptr, {}, "model"};
 };
 
 }  // namespace
@@ -85,6 +89,7 @@ ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   const auto* made = info[0].As<Napi::External<NewModel>>().Data();
   model_ = made->model;
   cost_ = made->cost;
+  name_ = made->name;
 }
 
 Napi::Value ModelHandle::signature(const Napi::CallbackInfo& info) {
@@ -96,6 +101,7 @@ Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
   EngineOptions options = engine_options(OptionReader(info[0].As<Napi::Object>()));
   options.cost = cost_;
   ModelFacts facts;
+  facts.name = name_;
   facts.provider = model_->provider();
   facts.lane_threads = static_cast<std::size_t>(model_->lane_threads());
   facts.wide_threads = static_cast<std::size_t>(model_->wide_threads());

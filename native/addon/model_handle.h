@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <string>
 
 #include "engine/cost_model.h"
 #include "engine_handle.h"
@@ -24,6 +25,7 @@ class ModelHandle final : public Napi::ObjectWrap<ModelHandle> {
 
   std::shared_ptr<const OrtModel> model_;
   CostModel cost_;  // as measured while loading
+  std::string name_;
 };
 
 // loadModel(options, done); see ts/native.ts.

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "batch_watchers.h"
 #include "call.h"
 #include "call_pool.h"
 #include "clock.h"
@@ -127,6 +128,8 @@ class Dispatcher {
   // Spare calls to make new ones of.
   CallPool& pool() { return pool_; }
 
+  BatchWatchers& watchers() { return watchers_; }
+
   EngineStats stats();
   void clear_stats();
   CostModel cost();
@@ -150,6 +153,7 @@ class Dispatcher {
   const Signature& signature_;
   Clock& clock_;
   CallPool pool_;
+  BatchWatchers watchers_;
 
   Mutex mutex_;
   Scheduler scheduler_ BATCHED_GUARDED_BY(mutex_);

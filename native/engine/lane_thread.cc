@@ -120,6 +120,7 @@ void LaneThread::complete(const Status& status) {
     scatter(batch.get());
     return;
   }
+  report(*batch, status);
   free_slots_.push_back(batch->slot);
   fail(std::move(*batch), status);
   if (!lost_) return;
@@ -133,6 +134,7 @@ void LaneThread::scatter(Batch* batch) {
   const TraceRange range("scatter", batch->rows.size());
   const BatchOutputs outputs{layout_, batch->shape, lane_->outputs(batch->slot)};
   const Status status = check_outputs(*batch, outputs.tensors);
+  report(*batch, status);
   if (status.ok()) {
     store_rows(*batch, outputs);
     dispatcher_.finish(&state_, batch, status, &outputs);
@@ -140,6 +142,22 @@ void LaneThread::scatter(Batch* batch) {
     dispatcher_.finish(&state_, batch, status, nullptr);
   }
   free_slots_.push_back(batch->slot);
+}
+
+void LaneThread::report(const Batch& batch, const Status& status) {
+  if (!dispatcher_.watchers().any()) return;
+  BatchReport report;
+  report.lane = state_.stats.name;
+  report.facts.rows = batch.rows.size();
+  report.facts.padded_tokens = batch.shape.padded_tokens();
+  report.facts.reason = batch.reason;
+  for (const CallRow* const row : batch.rows) {
+    report.facts.tokens += row->length;
+    report.facts.queued = std::max(report.facts.queued, batch.started - row->enqueued);
+  }
+  report.duration = state_.completion_time - batch.started;
+  report.status = status;
+  dispatcher_.watchers().tell(std::move(report));
 }
 
 void LaneThread::fail(Batch batch, const Status& status) {
