@@ -75,7 +75,7 @@ function checkLinuxArm64() {
   step('cross-prebuilds', 'cross: prebuilds/linux-arm64', [process.execPath, prebuilds]);
   const model = spawnSync(
     process.execPath,
-    [inRoot('node_modules/tsx/dist/cli.mjs'), '-e', "import('./scripts/models/index.ts').then(async (m) => console.log(await m.ensureModel({ kind: 'echo', type: 'float32' })))"],
+    [inRoot('node_modules/tsx/dist/cli.mjs'), inRoot('scripts/models/main.ts'), 'echo'],
     { cwd: root, encoding: 'utf8' },
   );
   if (model.status !== 0) throw new Advice(model.stderr);
