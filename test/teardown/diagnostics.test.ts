@@ -13,11 +13,7 @@ const thrown = (name: string, times: number) => Array<string>(times).fill(JSON.s
 test.each<[scenario: string, prints: string[]]>([
   [
     'one that throws',
-    [
-      '[2,[4,6]] 8',
-      '[[1],[2]]',
-      `[${[...thrown('batched:batch', 3), ...thrown('batched:request', 5)].join()}]`,
-    ],
+    ['[2,[4,6]] 8', '[[1],[2]]', `[${[...thrown('batched:batch', 3), ...thrown('batched:request', 5)].join()}]`],
   ],
   ['two threads', ['1 [[3,"string"]]', '[[1,"model"],[2,"model"],[3,"model"],[1,"model"]]']],
   ['a rejection that nobody handles', ['"failed"', '"unhandled" "boom"']],

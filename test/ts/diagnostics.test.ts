@@ -51,9 +51,7 @@ describe('batches of a function', () => {
       { ...common, rows: 1, tokens: expect.any(Number), paddedTokens: expect.any(Number), reason: 'idle' },
     ]);
     expect(messages.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(6);
-    expect(upper.stats.paddingEfficiency).toBe(
-      6 / messages.reduce((sum, { paddedTokens }) => sum + paddedTokens, 0),
-    );
+    expect(upper.stats.paddingEfficiency).toBe(6 / messages.reduce((sum, { paddedTokens }) => sum + paddedTokens, 0));
     for (const { queueMs, durationMs } of messages) {
       expect(queueMs).toBeGreaterThanOrEqual(0);
       expect(durationMs).toBeGreaterThanOrEqual(0);
