@@ -4,7 +4,7 @@
  */
 import { channel } from 'node:diagnostics_channel';
 import { BatchedError, type BatchedErrorCode, fromNative } from './errors';
-import { native, type NativeBatchFacts } from './native';
+import { native } from './native';
 import type { CallOptions } from './options';
 
 /**

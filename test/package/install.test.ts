@@ -8,13 +8,12 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ensureModel } from '../../scripts/models';
-import { bare, here, install, npm, pack, project, root, run, scratch } from '../helpers/package';
+import { bare, here, install, pack, project, root, run, scratch } from '../helpers/package';
 
 let tarball: string;
 let model: string;

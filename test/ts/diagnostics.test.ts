@@ -11,7 +11,7 @@ import {
   OnnxModel,
   type RequestMessage,
 } from '../../ts';
-import { native } from '../../ts/native';
+import { native, type NativeEngineOptions } from '../../ts/native';
 import { ensureModel } from '../../scripts/models/index';
 import { errorOf, gated, turn } from '../helpers/gate';
 import { closeAll, open, until, values } from '../helpers/model-calls';
@@ -33,7 +33,7 @@ const stop = () => subscriptions.splice(0).forEach(([channel, listener]) => unsu
 afterEach(stop);
 afterAll(closeAll);
 
-const ms: number = expect.any(Number);
+const ms: unknown = expect.any(Number);
 const ended = (messages: RequestMessage[]) =>
   messages.map(({ rows, outcome, code }) => [rows, outcome, ...(code === undefined ? [] : [code])]);
 
@@ -193,7 +193,7 @@ describe('of a model', () => {
     const model = await open({ kind: 'echo', type: 'float32' }, { lanes: 1, batchSize: 2, timeoutMs: 1e9 });
     const [ran, calls] = [batches(), requests()];
     await Promise.all([model.acall(row(1, 2, 3)), model.acall(row(4))]);
-    const name: string = expect.stringMatching(/^echo-float32.*\.onnx$/);
+    const name: unknown = expect.stringMatching(/^echo-float32.*\.onnx$/);
     const lane = model.stats.lanes[0]!.name;
     const facts = { rows: 2, tokens: 4, paddedTokens: 6, reason: 'full', queueMs: ms, durationMs: ms };
     expect(ran).toEqual([{ name, kind: 'model', ...facts, lane }]);
@@ -281,12 +281,32 @@ describe('of a model', () => {
 
 describe('without subscribers', () => {
   test('a queue and an engine are asked for nothing', async () => {
-    const model = await open({ kind: 'echo', type: 'float32' });
-    const asked = [
-      jest.spyOn(native.FunctionQueue.prototype, 'lastBatch'),
-      jest.spyOn(native.Engine.prototype as { watch(on: boolean): void }, 'watch'),
-    ];
+    const queue = jest.fn();
+    const Queue = native.FunctionQueue;
+    native.FunctionQueue = class extends Queue {
+      override lastBatch() {
+        queue();
+        return super.lastBatch();
+      }
+    };
     const f = dynamically((items: number[]) => items);
+    native.FunctionQueue = Queue;
+    const engine = jest.fn();
+    const loaded = await OnnxModel.load(await ensureModel({ kind: 'echo', type: 'float32' }));
+    const start = loaded.native.start.bind(loaded.native);
+    const startWatched = (options: NativeEngineOptions) => {
+      const started = start(options);
+      const watch = started.watch.bind(started);
+      return Object.defineProperty(started, 'watch', {
+        value(on: boolean) {
+          engine(on);
+          watch(on);
+        },
+      });
+    };
+    Object.defineProperty(loaded.native, 'start', { value: startWatched });
+    const model = inference.dynamically(loaded);
+    const asked = [queue, engine];
     await f.acall(1);
     await model.acall({ x: [[1]] });
     const messages = batches();
@@ -300,7 +320,7 @@ describe('without subscribers', () => {
     await model.acall({ x: [[4]] });
     expect(asked.map(({ mock }) => mock.calls)).toEqual([[[]], [[true], [false]]]);
     expect(messages).toHaveLength(2);
-    for (const spy of asked) spy.mockRestore();
+    await model.close();
   });
 
   test('who comes while a batch runs hears of the next one', async () => {
