@@ -1,0 +1,110 @@
+/** What comes out of batches on a device equals what the CPU gives, row by row. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { ELEMENT_TYPES, type ElementType, ensureModel, type EncoderOptions } from '../../scripts/models';
+import type { Tensor as AnyTensor } from '../../ts/tensor';
+import { embed, featuresOf, madeUpTexts, type Model, onGpu, open, openReference, realTexts, worst } from './support';
+
+/** DESIGN.md's: of embeddings of length 1. */
+const tolerance = { fp32: 1e-5, fp16: 1e-3 } as const;
+
+/** A CPU runs halves slowly. */
+const texts = onGpu ? 512 : 48;
+
+async function embedAll(model: Model, all: Awaited<ReturnType<typeof realTexts>>): Promise<Float32Array[]> {
+  return Promise.all(all.map((text) => embed(model, text)));
+}
+
+describe('all-MiniLM-L6-v2 over real texts of 1 to 512 tokens equals the CPU', () => {
+  const forms: [string, EncoderOptions & { fused?: boolean }][] = [
+    ['fp32', { precision: 'fp32' }],
+    ['fp32, fused', { precision: 'fp32', fused: true }],
+    ['fp16', { precision: 'fp16' }],
+    ['fp16, fused', { precision: 'fp16', fused: true }],
+  ];
+  for (const [name, encoder] of forms) {
+    test(name, async () => {
+      const path = await ensureModel({ kind: 'minilm', ...encoder });
+      const some = await realTexts(texts);
+      const model = await open(path, { batchSize: 64 });
+      const reference = await openReference(path);
+      const checked = onGpu ? some.filter((_, i) => i % 4 === 0) : some;
+      const wanted = await embedAll(reference, checked);
+      const got = await embedAll(model, some);
+      const own = onGpu ? got.filter((_, i) => i % 4 === 0) : got;
+      const difference = worst(own, wanted);
+      assert.ok(difference <= tolerance[encoder.precision as 'fp32' | 'fp16'], `differs by ${difference}`);
+      assert.ok(model.stats.avgBatchSize > 1);
+    });
+  }
+});
+
+test('halves equal single precision within the tolerance of halves', async () => {
+  const some = await realTexts(onGpu ? 64 : 16);
+  const half = await open(await ensureModel({ kind: 'minilm', precision: 'fp16' }));
+  const single = await openReference(await ensureModel({ kind: 'minilm', precision: 'fp32' }));
+  const difference = worst(await embedAll(half, some), await embedAll(single, some));
+  assert.ok(difference <= 2e-3, `differs by ${difference}`);
+});
+
+test('a batch equals its rows alone, on the device itself', async () => {
+  const path = await ensureModel({ kind: 'minilm', precision: 'fp32' });
+  const some = await realTexts(onGpu ? 64 : 16);
+  const [together, alone] = [await open(path), await open(path, { batchSize: 1 })];
+  const difference = worst(await embedAll(together, some), await embedAll(alone, some));
+  assert.ok(difference <= tolerance.fp32, `differs by ${difference}`);
+});
+
+test('every token of every row, at its own length, where hidden states are asked for', async () => {
+  const path = await ensureModel({ kind: 'random', size: 'micro', lastHiddenState: true });
+  const some = madeUpTexts(64, 100, 1000);
+  const [model, reference] = [await open(path), await openReference(path)];
+  const outputs = await Promise.all(some.map((text) => model.acall(featuresOf(text))));
+  for (const [i, text] of some.entries()) {
+    const wanted = (await reference.acall(featuresOf(text))) as Record<string, AnyTensor>;
+    const got = outputs[i] as Record<string, AnyTensor>;
+    assert.deepEqual(Object.keys(got), Object.keys(wanted));
+    for (const [name, tensor] of Object.entries(wanted)) {
+      assert.deepEqual(got[name]!.dims, tensor.dims);
+      const difference = worst([got[name]!.data as Float32Array], [tensor.data as Float32Array]);
+      assert.ok(difference <= 1e-4, `${name} of row ${i} differs by ${difference}`); // of values around 1
+    }
+  }
+});
+
+describe('bytes go to the device and back as they were', () => {
+  for (const type of ELEMENT_TYPES) {
+    test(type, async () => {
+      const model = await open(await ensureModel({ kind: 'echo', type }), { warmup: false });
+      const rows = Array.from({ length: 100 }, (_, i) => elements(type, 1 + ((7 * i) % 50), i));
+      const calls = rows.map((data) => model.acall({ x: { type, dims: [1, data.length], data } as AnyTensor }));
+      const outputs = (await Promise.all(calls)) as AnyTensor[];
+      for (const [i, { type: given, data }] of outputs.entries()) {
+        assert.equal(given, type);
+        assert.deepEqual(data, rows[i]);
+      }
+    });
+  }
+});
+
+const classes = {
+  float32: Float32Array,
+  float64: Float64Array,
+  float16: Uint16Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+  bool: Uint8Array,
+} as const;
+
+function elements(type: ElementType, length: number, seed: number): InstanceType<(typeof classes)[ElementType]> {
+  const value = (i: number): number => (type === 'bool' ? (seed + i) % 2 : (31 * seed + i) % 100);
+  if (type === 'int64') return BigInt64Array.from({ length }, (_, i) => BigInt(value(i)));
+  if (type === 'uint64') return BigUint64Array.from({ length }, (_, i) => BigInt(value(i)));
+  return classes[type].from({ length }, (_: unknown, i: number) => value(i));
+}
