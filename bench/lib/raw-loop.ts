@@ -53,6 +53,7 @@ export class RawLoop {
   private constructor(child: ChildProcessWithoutNullStreams) {
     this.#child = child;
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
+    child.stdin.on('error', () => undefined); // it has ended: the next answer says so
     this.#lines = createInterface(child.stdout);
     this.#answers = this.#lines[Symbol.asyncIterator]();
   }
@@ -82,7 +83,8 @@ export class RawLoop {
   }
 
   async close(): Promise<void> {
-    const ended = this.#child.exitCode === null ? once(this.#child, 'exit') : undefined;
+    const { exitCode, signalCode } = this.#child;
+    const ended = exitCode === null && signalCode === null ? once(this.#child, 'exit') : undefined;
     this.#child.stdin.end();
     await ended;
     this.#lines.close();

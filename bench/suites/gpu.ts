@@ -62,7 +62,7 @@ function amounts(provider: string, quick: boolean): Amounts {
     };
   }
   return {
-    texts: 4096,
+    texts: 2048,
     batchSizes: [8, 16, 32, 64, 128, 256, 512],
     mostTokens: 65_536,
     rawSeconds: quick ? 0.3 : 0.7,

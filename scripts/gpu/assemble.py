@@ -219,7 +219,7 @@ class Session:
             target = os.path.join(self.work, archive["name"])
             shutil.rmtree(target, ignore_errors=True)
             with io.BufferedReader(Parts(parts), 1 << 20) as stream:
-                with tarfile.open(fileobj=stream, mode="r|xz") as tar:
+                with tarfile.open(fileobj=stream, mode="r|xz", bufsize=1 << 20) as tar:
                     if hasattr(tarfile, "data_filter"):
                         tar.extraction_filter = tarfile.data_filter
                     tar.extractall(target)
