@@ -128,6 +128,15 @@ Status make_batch(const Signature& signature, std::size_t rows, std::uint32_t le
   return {};
 }
 
+// How many runs the lane takes at once: one, unless its interface says more.
+std::size_t most_runs(const auto& lane) {
+  if constexpr (requires { lane.runs(); }) {
+    return lane.runs();
+  } else {
+    return 1;
+  }
+}
+
 // Runs a plan's batches over one lane, as the lane's one thread.
 class Loop {
  public:
@@ -160,8 +169,7 @@ class Loop {
     Nanos time;
   };
 
-  // The lane's contract: one run at a time.
-  std::size_t runs_that_fit() const { return 1; }
+  std::size_t runs_that_fit() const { return most_runs(lane_); }
 
   Status round(const Plan& plan, std::size_t most, Outcome* outcome) {
     for (const Batch& batch : plan.batches) {
@@ -276,9 +284,15 @@ std::string answer(const std::string& line, const Signature& signature, Lane& la
   return R"({"name": )" + quoted(plan.name) + R"(, "error": )" + quoted(status.message()) + "}";
 }
 
-Status choose_provider(const Arguments& arguments, ModelOptions* /*options*/) {
+Status choose_provider(const Arguments& arguments, auto* options) {
   if (arguments.provider == "cpu") return {};
-  return {Code::kInvalidInput, "this build knows the provider cpu, not " + arguments.provider};
+  if constexpr (requires { options->gpus; }) {
+    if (arguments.provider == "cuda") {
+      options->gpus = {arguments.device};
+      return {};
+    }
+  }
+  return {Code::kInvalidInput, "this build has no provider called " + arguments.provider};
 }
 
 int run(const Arguments& arguments) {

@@ -10,7 +10,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Encoded } from '../../scripts/data/tokenize';
 import { Random } from '../../scripts/models/random';
-import type { BatchedModel } from '../../ts/index';
+import type { BatchedModel, LaneStats } from '../../ts/index';
 import { inference, loadLibrary } from '../lib/batched';
 import {
   fixedLength,
@@ -223,6 +223,10 @@ async function measure(
       report.add(`${at}/mean-batch`, 'rows', load.meanBatch);
       report.add(`${at}/padding-efficiency`, '', load.paddingEfficiency);
       report.add(`${at}/lane-busy`, '', load.laneBusy);
+      if (load.device !== undefined) {
+        report.add(`${at}/device-busy`, '', load.device.busy);
+        report.add(`${at}/lanes-mib`, 'MiB', load.device.bytes / 2 ** 20);
+      }
       if (load.gpuBusy !== undefined) report.add(`${at}/gpu-busy`, '', load.gpuBusy);
       if (load.deviceMiB !== undefined) report.add(`${at}/device-mib`, 'MiB', load.deviceMiB);
       report.add(`${at}/event-loop-p99-ms`, 'ms', load.loopP99Ms);
@@ -265,6 +269,8 @@ interface Load {
   readonly paddingEfficiency: number;
   /** Mean of the lanes' own account: the part of the time in which a run was under way. */
   readonly laneBusy: number;
+  /** The same by the GPU's own clock, and the bytes that the lanes have taken of its memory. */
+  readonly device: { busy: number; bytes: number } | undefined;
   /** The driver's account, where there is one. */
   readonly gpuBusy: number | undefined;
   readonly deviceMiB: number | undefined;
@@ -314,6 +320,7 @@ async function drive(
       meanBatch: avgBatchSize,
       paddingEfficiency,
       laneBusy: lanes.reduce((sum, { busy }) => sum + busy, 0) / lanes.length,
+      device: deviceOf(lanes),
       gpuBusy: samples.length === 0 ? undefined : median(samples.map(({ busy }) => busy)),
       deviceMiB: most(samples.map(({ memoryMiB }) => memoryMiB)),
       loopP99Ms: Math.max(0, histogram.percentile(99) / 1e6 - resolutionMs),
@@ -327,6 +334,14 @@ async function drive(
     done.ended = true;
     await all;
   }
+}
+
+/** Of all lanes together, where they run on a GPU. */
+function deviceOf(lanes: readonly (LaneStats & { device?: { busy: number; bytes: number } })[]): Load['device'] {
+  const devices = lanes.flatMap(({ device }) => device ?? []);
+  if (devices.length === 0) return undefined;
+  const sum = (part: 'busy' | 'bytes'): number => devices.reduce((total, device) => total + device[part], 0);
+  return { busy: sum('busy') / devices.length, bytes: sum('bytes') };
 }
 
 function meanLength(texts: readonly Encoded[]): number {

@@ -379,11 +379,14 @@ class Session:
             text = self.run(command + (["--quick"] if self.options.quick else []), self.left() - 5)
         except Failed as error:
             failure, text = error, str(error)
-        self.say(text[-7000:].strip())
         found = {}
         if os.path.exists(report):
             with open(report, encoding="utf-8") as file:
                 found["report"] = json.load(file)
+            found["table"] = bench_table(found["report"]["results"])
+            self.say(found["table"])
+        if failure is not None:
+            self.say(text[-2000:].strip())
         if failure is not None or "report" not in found:
             failure = failure or Failed("bench gpu wrote no report")
             failure.found = found
@@ -410,6 +413,37 @@ class Session:
         table = self.run([sys.executable, os.path.join(self.app, "scripts/profile/ranges.py"), trace + ".sqlite"], 30)
         self.say(table)
         return {"table": table}
+
+
+def bench_table(results):
+    """One line per model and mix of what `bench gpu` found: the whole report has hundreds."""
+    values = {result["name"]: result["value"] for result in results if isinstance(result, dict)}
+    subjects = []
+    for name in values:
+        parts = name.split("/")
+        if len(parts) > 3 and parts[0] == "gpu" and parts[1:3] not in subjects:
+            subjects.append(parts[1:3])
+
+    def cell(subject, name, form):
+        value = values.get("gpu/%s/%s/%s" % (subject[0], subject[1], name))
+        return "-" if value is None else form % value
+
+    rows = [["", "batch", "raw/s", "64 clients", "256", "1024", "lone us", "raw us", "device", "loop ms", "thread", "MiB"]]
+    for subject in subjects:
+        at = "1024-clients/"
+        rows.append(
+            ["/".join(subject), cell(subject, "batch-size", "%d"), cell(subject, "raw-sequences-per-s", "%.0f")]
+            + [
+                cell(subject, "%d-clients/sequences-per-s" % clients, "%.0f")
+                + " " + cell(subject, "%d-clients/of-raw" % clients, "%.3f")
+                for clients in (64, 256, 1024)
+            ]
+            + [cell(subject, "lone-p50-us", "%.0f"), cell(subject, "raw-lone-p50-us", "%.0f")]
+            + [cell(subject, at + "device-busy", "%.3f"), cell(subject, at + "event-loop-p99-ms", "%.2f")]
+            + [cell(subject, at + "busiest-thread", "%.2f"), cell(subject, at + "device-mib", "%.0f")]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)) for row in rows)
 
 
 def read_tests(path):
