@@ -87,24 +87,30 @@ describe('bytes go to the device and back as they were', () => {
   }
 });
 
+function elements(type: ElementType, length: number, seed: number): AnyTensor['data'] {
+  const value = (i: number): number => (type === 'bool' ? (seed + i) % 2 : (31 * seed + i) % 100);
+  const numbers = Array.from({ length }, (_, i) => value(i));
+  switch (type) {
+    case 'int64':
+      return BigInt64Array.from(numbers, BigInt);
+    case 'uint64':
+      return BigUint64Array.from(numbers, BigInt);
+    case 'float16':
+      return Uint16Array.from(numbers);
+    case 'bool':
+      return Uint8Array.from(numbers);
+    default:
+      return classes[type].from(numbers);
+  }
+}
+
 const classes = {
   float32: Float32Array,
   float64: Float64Array,
-  float16: Uint16Array,
   int8: Int8Array,
   uint8: Uint8Array,
   int16: Int16Array,
   uint16: Uint16Array,
   int32: Int32Array,
   uint32: Uint32Array,
-  int64: BigInt64Array,
-  uint64: BigUint64Array,
-  bool: Uint8Array,
 } as const;
-
-function elements(type: ElementType, length: number, seed: number): InstanceType<(typeof classes)[ElementType]> {
-  const value = (i: number): number => (type === 'bool' ? (seed + i) % 2 : (31 * seed + i) % 100);
-  if (type === 'int64') return BigInt64Array.from({ length }, (_, i) => BigInt(value(i)));
-  if (type === 'uint64') return BigUint64Array.from({ length }, (_, i) => BigInt(value(i)));
-  return classes[type].from({ length }, (_: unknown, i: number) => value(i));
-}
