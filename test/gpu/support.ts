@@ -35,12 +35,18 @@ export interface CudaOptions {
 
 const opened: Model[] = [];
 
-/** A model on the provider under test, closed when the file's tests have ended. On CPU `cuda` has no say. */
-export async function open(path: string, options: batched.LoadOptions = {}, cuda: CudaOptions = {}): Promise<Model> {
+/** A model on the provider under test. On CPU `cuda` has no say. */
+export async function load(path: string, options: batched.LoadOptions = {}, cuda: CudaOptions = {}): Promise<Model> {
   const executionProviders = [provider] as const;
   const model = await packaged.inference.load(path, { executionProviders, ...options, ...(onGpu ? cuda : {}) });
-  opened.push(model);
   assert.equal(model.stats.provider, provider);
+  return model;
+}
+
+/** The same, closed when the file's tests have ended. */
+export async function open(...how: Parameters<typeof load>): Promise<Model> {
+  const model = await load(...how);
+  opened.push(model);
   return model;
 }
 
