@@ -1,5 +1,5 @@
 /** npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]
- * [--provider cpu|cuda] [--models a,b]: see `about` of each suite, or run it without one. */
+ *   [--provider cpu|cuda] [--models a,b]: see `about` of each suite, or run it without one. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -67,7 +67,9 @@ function readArguments(): Arguments {
 }
 
 async function listSuites(): Promise<void> {
-  console.log('npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file] [--provider cpu|cuda] [--models a,b]\n');
+  console.log(
+    'npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file] [--provider cpu|cuda] [--models a,b]\n',
+  );
   for (const [name, load] of Object.entries(suites)) console.log(`  ${name.padEnd(12)} ${(await load()).about}`);
   console.log(`  ${'all'.padEnd(12)} every suite but ${alone.join(', ')}, each in a process of its own`);
 }

@@ -87,7 +87,9 @@ const CHECKS = {
   layering: () => report(checkLayering()),
   sources: () => report(checkSources(fix)),
   'clang-format': () => {
-    const files = ['native', 'bench/native', 'test/native', 'test/fuzz'].flatMap((folder) => filesUnder(folder, /\.(h|cc)$/));
+    const files = ['native', 'bench/native', 'test/native', 'test/fuzz'].flatMap((folder) =>
+      filesUnder(folder, /\.(h|cc)$/),
+    );
     return files.length === 0 || run(tool('clang-format'), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...files]);
   },
   'clang-tidy': () =>

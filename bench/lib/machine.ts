@@ -43,6 +43,8 @@ function installedVersion(name: string): string | undefined {
 
 export function machineLine(machine: Machine): string {
   const { cpu, cores, memoryGiB, node, onnxruntimeNode, gpu, load } = machine;
-  const beside = [onnxruntimeNode && `onnxruntime-node ${onnxruntimeNode}`, gpu].filter(Boolean).map((part) => `, ${part}`);
+  const beside = [onnxruntimeNode && `onnxruntime-node ${onnxruntimeNode}`, gpu]
+    .filter(Boolean)
+    .map((part) => `, ${part}`);
   return `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node}${beside.join('')}; load ${load}`;
 }

@@ -91,7 +91,7 @@ export class RawLoop {
   }
 
   async #answer(): Promise<Answer> {
-    const { done, value } = await this.#answers.next();
+    const { done, value } = (await this.#answers.next()) as IteratorResult<string, undefined>;
     if (done === true) {
       const { exitCode, signalCode } = this.#child;
       throw new Error(`the raw loop ended (${signalCode ?? `exit code ${exitCode}`}): ${this.#stderr.trim()}`);

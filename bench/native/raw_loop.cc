@@ -2,12 +2,13 @@
 //
 //   raw_loop --library libonnxruntime.so.1 --model model.onnx [--provider cpu|cuda] [--device 0]
 //
-// Reads plans from stdin, one a line:  <name> <seconds> <runs in flight, 0: as many as fit> <rows>x<length>[,...]
-// A plan's batches are run in turn, whole rounds of them, until its time is up; one round before that is not counted.
-// Prints one JSON object a line: first what was loaded, then what each plan gave, or its `error`.
+// Reads plans from stdin, one a line:  <name> <seconds> <runs in flight, 0: as many as fit>
+// <rows>x<length>[,...] A plan's batches are run in turn, whole rounds of them, until its time is up; one
+// round before that is not counted. Prints one JSON object a line: first what was loaded, then what each plan
+// gave, or its `error`.
 //
-// The lane, its session options, its I/O binding and its copies are those that the engine uses. Inputs are made up: ids
-// below 1000, masks of ones.
+// The lane, its session options, its I/O binding and its copies are those that the engine uses. Inputs are
+// made up: ids below 1000, masks of ones.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
@@ -145,7 +146,8 @@ class Loop {
   }
 
   Status run(const Plan& plan, Outcome* outcome) {
-    const std::size_t most = plan.in_flight == 0 ? runs_that_fit() : std::min(plan.in_flight, runs_that_fit());
+    const std::size_t most =
+        plan.in_flight == 0 ? runs_that_fit() : std::min(plan.in_flight, runs_that_fit());
     Status status = round(plan, most, nullptr);
     const Nanos begin = steady_clock().now();
     const Nanos until = begin + static_cast<Nanos>(plan.seconds * 1e9);
@@ -178,7 +180,8 @@ class Loop {
       }
       if (Status status = start(batch); !status.ok()) return status;
     }
-    // Timed rounds follow each other without a gap: what still runs at the end of one is counted with the next.
+    // Timed rounds follow each other without a gap: what still runs at the end of one is counted with the
+    // next.
     return outcome == nullptr ? drain(nullptr) : Status{};
   }
 
@@ -245,7 +248,8 @@ Status read_plan(const std::string& line, const Signature& signature, Plan* plan
   std::istringstream words(line);
   std::string shapes;
   if (!(words >> plan->name >> plan->seconds >> plan->in_flight >> shapes)) {
-    return {Code::kInvalidInput, "a plan is '<name> <seconds> <in flight> <rows>x<length>,...', not: " + line};
+    return {Code::kInvalidInput,
+            "a plan is '<name> <seconds> <in flight> <rows>x<length>,...', not: " + line};
   }
   std::istringstream list(shapes);
   for (std::string shape; std::getline(list, shape, ',');) {
@@ -254,7 +258,8 @@ Status read_plan(const std::string& line, const Signature& signature, Plan* plan
     if (std::sscanf(shape.c_str(), "%lux%lu", &rows, &length) != 2 || rows == 0 || length == 0) {  // NOLINT
       return {Code::kInvalidInput, "a batch is <rows>x<length>, not: " + shape};
     }
-    Status status = make_batch(signature, rows, static_cast<std::uint32_t>(length), &plan->batches.emplace_back());
+    Status status =
+        make_batch(signature, rows, static_cast<std::uint32_t>(length), &plan->batches.emplace_back());
     if (!status.ok()) return status;
   }
   return {};
@@ -267,10 +272,10 @@ std::string to_json(const Plan& plan, Outcome outcome) {
     return static_cast<double>(outcome.durations[static_cast<std::size_t>(part * last)]) / 1e3;
   };
   std::ostringstream json;
-  json << R"({"name": )" << quoted(plan.name) << R"(, "runs": )" << outcome.runs << R"(, "rows": )" << outcome.rows
-       << R"(, "paddedTokens": )" << outcome.padded_tokens << R"(, "seconds": )"
-       << static_cast<double>(outcome.elapsed) / 1e9 << R"(, "p50Us": )" << at(0.5) << R"(, "p90Us": )" << at(0.9)
-       << "}";
+  json << R"({"name": )" << quoted(plan.name) << R"(, "runs": )" << outcome.runs << R"(, "rows": )"
+       << outcome.rows << R"(, "paddedTokens": )" << outcome.padded_tokens << R"(, "seconds": )"
+       << static_cast<double>(outcome.elapsed) / 1e9 << R"(, "p50Us": )" << at(0.5) << R"(, "p90Us": )"
+       << at(0.9) << "}";
   return json.str();
 }
 

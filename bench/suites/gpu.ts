@@ -89,7 +89,8 @@ interface Limit {
 }
 
 export const gpu: Suite = {
-  about: 'encoders through the Node API against a raw loop over a lane (--provider cuda|cpu, --models base,minilm,large)',
+  about:
+    'encoders through the Node API against a raw loop over a lane (--provider cuda|cpu, --models base,minilm,large)',
   async run(settings, report) {
     const provider = settings.provider ?? 'cuda';
     const names = modelsOf(settings);
@@ -180,7 +181,9 @@ async function findLimit(
   if (tried.length === 0) return undefined;
   const most = Math.max(...tried.map(({ sequencesPerS }) => sequencesPerS));
   const { batchSize } = tried.find(({ sequencesPerS }) => sequencesPerS >= asGood * most)!;
-  log(`${name} raw, sequences/s by batch: ${tried.map((t) => `${t.batchSize}: ${t.sequencesPerS.toFixed(0)}`).join('  ')}`);
+  log(
+    `${name} raw, sequences/s by batch: ${tried.map((t) => `${t.batchSize}: ${t.sequencesPerS.toFixed(0)}`).join('  ')}`,
+  );
   report.add(`${name}/raw-sequences-per-s`, '1/s', most);
   report.add(`${name}/raw-tokens-per-s`, '1/s', most * meanLength(texts));
   report.add(`${name}/batch-size`, 'rows', batchSize);

@@ -31,7 +31,8 @@ inline nvtxDomainHandle_t trace_domain() {
 // The name of thread `id` (the system's) in tools.
 inline void trace_thread_name(std::uint32_t id, const char* name) { nvtxNameOsThreadA(id, name); }
 
-// A range on this thread from construction to destruction; `payload` is a number of calls or rows, or a trace_batch().
+// A range on this thread from construction to destruction; `payload` is a number of calls or rows, or a
+// trace_batch().
 class TraceRange {
  public:
   explicit TraceRange(const char* name, std::uint64_t payload = 0) {

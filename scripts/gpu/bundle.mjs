@@ -103,7 +103,10 @@ function makeTexts(folder) {
   const code = `const t = require(${JSON.stringify(file)});
     (async () => { for (const n of ${JSON.stringify(TEXTS)}) { await t.ensureTexts(n); console.log(t.textsFile(n)); } })();`;
   const tsx = ['--import', require.resolve('tsx'), '--eval', code];
-  const { status, stdout } = spawnSync(process.execPath, tsx, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const { status, stdout } = spawnSync(process.execPath, tsx, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   if (status !== 0) throw new Advice('the texts could not be tokenized');
   for (const made of stdout.trim().split('\n')) copy(made, path.join(folder, path.basename(made)));
 }
@@ -204,7 +207,10 @@ main(() => {
   const app = cut('app', pack('app', inRoot(WORK, 'app'), inRoot(WORK, 'app.tar')), 0);
   const runtime = cut('runtime', runtimeArchive(), app.parts.length);
   for (const name of ['assemble.sh', 'assemble.py']) copy(inRoot('scripts/gpu', name), inRoot(OUT, name));
-  const commit = spawnSync('git', ['describe', '--always', '--dirty'], { cwd: inRoot(), encoding: 'utf8' }).stdout?.trim();
+  const commit = spawnSync('git', ['describe', '--always', '--dirty'], {
+    cwd: inRoot(),
+    encoding: 'utf8',
+  }).stdout?.trim();
   const { version } = JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8'));
   const manifest = { version, commit, made: new Date().toISOString(), archives: [app, runtime] };
   fs.writeFileSync(inRoot(OUT, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);

