@@ -4,17 +4,25 @@ import type { NativeCounters, NativeEngineStats, NativePercentiles } from './nat
 
 /** Milliseconds, from a log-linear histogram (about 3 % resolution). */
 export interface Percentiles {
+  /** The median. */
   p50: number;
+  /** The 90th percentile. */
   p90: number;
+  /** The 99th percentile. */
   p99: number;
+  /** The largest. */
   max: number;
 }
 
+/** One lane of a model's engine. */
 export interface LaneStats {
+  /** The name of its thread, such as `batched-cpu-0`. */
   name: string;
+  /** Batches that it has run. */
   batches: number;
   /** Part of the time, 0 to 1, in which a batch was running. */
   busy: number;
+  /** False when its device is lost; it takes no more batches then. */
   healthy: boolean;
 }
 
@@ -27,7 +35,9 @@ export interface BatchStats {
   queueSize: number;
   /** Rows that have got their result. */
   totalProcessed: number;
+  /** Batches that have run. */
   totalBatches: number;
+  /** Rows of a batch, on average. */
   avgBatchSize: number;
   /** Milliseconds that a batch takes, on average. */
   avgProcessingTime: number;
@@ -41,13 +51,20 @@ export interface BatchStats {
   paddingEfficiency: number;
   /** How many batches had so many rows. */
   batchSizes: Record<number, number>;
-  /** Why batches were dispatched. */
+  /**
+   * Why batches were dispatched: a whole budget waited, something was free and took what there was, the oldest row had
+   * waited `timeoutMs`, or the running batch was about to end.
+   */
   dispatchReasons: { full: number; idle: number; timeout: number; staged: number };
   /** Rows admitted; each ends as processed, failed, cancelled, timedOut or closed. */
   admitted: number;
+  /** Rows whose call was rejected with an error of the function, of the run or of its outputs. */
   failed: number;
+  /** Rows whose call was aborted by its signal. */
   cancelled: number;
+  /** Rows whose call's `deadlineMs` passed. */
   timedOut: number;
+  /** Rows that waited when it was closed without draining. */
   closed: number;
   /** Rows refused because the queue was full. */
   rejected: number;
@@ -55,6 +72,7 @@ export interface BatchStats {
   isolated: number;
   /** Extra runs that it took to find them, or after running out of memory. */
   retries: number;
+  /** Of a model; a user function has none. */
   lanes: LaneStats[];
   /** With the option `cache`. */
   cacheStats?: CacheStats;
@@ -66,8 +84,9 @@ export interface ModelStats extends BatchStats {
   provider: string;
   /** Bytes of inputs that calls in the engine hold. */
   heldBytes: number;
-  /** Threads that one lane computes with, and those of a batch that has the machine for itself. */
+  /** Threads that one lane computes with. */
   laneThreads: number;
+  /** Threads of the wide session, for a batch that has the machine for itself; 0: there is none. */
   wideThreads: number;
   /** Rows of every run where the model fixes them, else 0. With 1 nothing is batched: rows run one by one. */
   fixedBatch: number;

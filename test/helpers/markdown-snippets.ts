@@ -9,11 +9,13 @@
  *
  *   <!-- ts before …code… -->   code in front of the next block that readers need not see; `python before` likewise
  *   <!-- ts after …code… -->    the same behind the block before
- *   <!-- models {"model.onnx": {"kind": "lookup"}} -->  files that the page's programs find (scripts/models)
+ *   <!-- models {"model.onnx": {"kind": "lookup"}} -->  files that the page's programs find: scripts/models,
+ *                                                        or {"npm": …} for scripts/data/npm-models
  *
  * Whatever else looks like code is an error: nothing is skipped because it was not understood.
  */
 import { lexer, type Token } from 'marked';
+import type { NpmModel } from '../../scripts/data/npm-models';
 import type { ModelSpec } from '../../scripts/models';
 
 /** A line of a program, and where the page has it. */
@@ -33,12 +35,14 @@ export interface Program {
 
 export type Language = 'ts' | 'python' | 'sh';
 
+export type PageModel = ModelSpec | { readonly npm: NpmModel };
+
 export interface Page {
   readonly name: string;
   readonly programs: Readonly<Record<Language, readonly Program[]>>;
   /** Named blocks of TypeScript. */
   readonly files: readonly Program[];
-  readonly models: Readonly<Record<string, ModelSpec>>;
+  readonly models: Readonly<Record<string, PageModel>>;
   /** How many blocks of code a reader sees. */
   readonly blocks: number;
 }
@@ -54,7 +58,7 @@ const isLanguage = (word: string): word is Language => Object.hasOwn(markers, wo
 class PageReader {
   readonly programs: Record<Language, Program[]> = { ts: [], python: [], sh: [] };
   readonly files: Program[] = [];
-  readonly models: Record<string, ModelSpec> = {};
+  readonly models: Record<string, PageModel> = {};
   blocks = 0;
   readonly #name: string;
   /** What comes before the next block. */

