@@ -6,7 +6,9 @@ import { join } from 'node:path';
 const root = join(__dirname, '..', '..');
 
 /** What is not ours to check. */
-const outside = new Set(['apt-get', 'curl', 'kill', 'nsys', 'nvidia-smi', 'pip', 'python3', 'sudo']);
+const outside = new Set(
+  'apt-get bash cp curl docker env kill mkdir nsys nvidia-smi pip python3 strings sudo'.split(' '),
+);
 /** npm's own commands that pages use. */
 const npmCommands = new Set(['ci', 'install', 'pack', 'rebuild', 'test']);
 
@@ -44,8 +46,9 @@ function fileProblem(file: string | undefined): string | undefined {
   return file !== undefined && existsSync(join(root, file)) ? undefined : `there is no ${file}`;
 }
 
-function commandProblem(words: readonly string[]): string | undefined {
-  const [program = '', ...args] = words.slice(words.findIndex((word) => !/^[A-Z_]+=/.test(word)));
+function commandProblem(command: string): string | undefined {
+  const assignments = /^(?:[A-Z_]+=(?:\$\([^)]*\)|\S*)\s+)*/;
+  const [program = '', ...args] = command.replace(assignments, '').split(/\s+/);
   if (outside.has(program)) return undefined;
   if (program === 'npm') return npmProblem(args);
   if (program === 'node') return fileProblem(args.find((arg) => !arg.startsWith('-')));
@@ -61,5 +64,5 @@ export function shellProblems(script: string): string[] {
     .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
     .filter((line) => line !== '')
     .flatMap((line) => line.split(/\s+(?:&&|\|\||\||;)\s+/))
-    .flatMap((command) => commandProblem(command.split(/\s+/)) ?? []);
+    .flatMap((command) => commandProblem(command) ?? []);
 }

@@ -180,4 +180,15 @@ export function run(command: string, args: readonly string[], cwd: string): Prom
   });
 }
 
+/** Why a run is not what the page promises; undefined: it is. */
+export function problemWith({ program, checks }: Written, ended: Ended): string | undefined {
+  const { code, signal, stderr, reached } = ended;
+  // Without a GPU that is what a user is told.
+  if (program.cuda && code === 1 && stderr.includes('BATCHED_PROVIDER_UNAVAILABLE')) return undefined;
+  if (code !== 0) return `it ended with ${signal ?? `code ${code}`}:\n${stderr}`;
+  if (stderr !== '') return `it wrote to stderr:\n${stderr}`;
+  const missed = checks.filter((check) => !reached.includes(check));
+  return missed.length === 0 ? undefined : `it never came to ${missed.join(', ')}`;
+}
+
 export const runScript = ({ script }: Written): Promise<Ended> => run(process.execPath, [script], dirname(script));

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { readPage } from '../helpers/markdown-snippets';
 import { shellProblems } from '../helpers/shell-snippets';
-import { makeProject, runScript, typeErrors, withChecks, type Written, writePage } from '../helpers/snippet-programs';
+import { makeProject, problemWith, runScript, typeErrors, withChecks, type Written, writePage } from '../helpers/snippet-programs';
 
 const fence = (info: string, code = 'x;'): string => `\`\`\`${info}\n${code}\n\`\`\`\n`;
 const page = (...parts: string[]) => readPage('page.md', parts.join('\n'));
@@ -73,35 +73,47 @@ describe('running it', () => {
     expect(typeErrors(files)).toEqual([expect.stringMatching(/^page\d+\.md:5: /)]);
   });
 
+  const problemOf = async (file: Written): Promise<string | undefined> => problemWith(file, await runScript(file));
+
   test('what it says it gives is compared', async () => {
     const code = 'const one = 1;\none; // -> 1\nconsole.log({ one }); // -> { one: 2 }';
     const [file] = await written(fence('ts', code));
-    expect(file!.checks).toHaveLength(2);
-    const { code: exit, stderr, reached } = await runScript(file!);
-    expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringMatching(/one: 1[\s\S]*one: 2/) });
-    expect(reached).toEqual(file!.checks);
+    expect(await problemOf(file!)).toMatch(/^it ended with code 1:[\s\S]*one: 1[\s\S]*one: 2/);
   });
 
   test('what it says and never comes to is missed', async () => {
     const [file] = await written(fence('ts', 'const later = () => {\n  1; // -> 1\n};\nvoid later;'));
-    expect(await runScript(file!)).toMatchObject({ code: 0, reached: [] });
-    expect(file!.checks).toHaveLength(1);
+    expect(await problemOf(file!)).toMatch(/^it never came to page\d+\.md:3$/);
   });
 
   test('values are compared inside of functions and behind await, text by its pattern', async () => {
     const code = "const f = async () => {\n  'abc'; // -> /b/\n  return [1];\n};\nawait f(); // -> [1]";
     const [file] = await written(fence('ts', code));
-    expect(await runScript(file!)).toMatchObject({ code: 0, stderr: '', reached: expect.arrayContaining(file!.checks) });
+    expect(file!.checks).toHaveLength(2);
+    expect(await problemOf(file!)).toBeUndefined();
+  });
+
+  test('what throws, hangs or complains is a problem', async () => {
+    const files = await written(
+      fence('ts', 'throw new Error();'),
+      fence('ts', 'await new Promise(() => undefined);'),
+      fence('ts', "console.error('!');"),
+    );
+    const problems = await Promise.all(files.map(problemOf));
+    expect(problems).toEqual([/code 1:/, /code 13:/, /stderr:\n!/].map((says) => expect.stringMatching(says)));
+  });
+
+  test('a program for a GPU runs there, and elsewhere ends with the error for that', async () => {
+    const load = "import { inference } from 'batched';\nawait inference.load('model.onnx', { executionProviders: ['cuda'] });";
+    const models = '<!-- models { "model.onnx": { "kind": "sum" } } -->\n';
+    const [there, wrong] = await written(models, fence('ts cuda', load), fence('ts cuda', 'throw new Error();'));
+    expect(await problemOf(there!)).toBeUndefined();
+    expect(await problemOf(wrong!)).toMatch(/code 1:/);
   });
 
   test('a value behind what is no expression is an error', () => {
     const [program] = page(fence('ts', 'const a = 1; // -> 1')).programs.ts;
     expect(() => withChecks(program!)).toThrow("page.md:2: '// ->' must follow an expression");
-  });
-
-  test('a program that never ends by itself is not taken for one that did', async () => {
-    const [file] = await written(fence('ts', 'await new Promise(() => undefined);'));
-    expect(await runScript(file!)).toMatchObject({ code: 13 });
   });
 });
 
