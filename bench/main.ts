@@ -107,7 +107,10 @@ async function main(): Promise<void> {
   else if (args.suite === 'all') runAll(args);
   else if (args.suite === 'chart') await drawChart();
   else if (Object.hasOwn(suites, args.suite)) await runSuite(args.suite, args);
-  else throw new TypeError(`no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all, chart)`);
+  else
+    throw new TypeError(
+      `no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all, chart)`,
+    );
 }
 
 main().catch((error: unknown) => {

@@ -22,6 +22,7 @@ export interface Batched<T, U> extends BatchedControls<BatchStats> {
    *   `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`, `BATCHED_CLOSED`, `BATCHED_INVALID_INPUT`
    */
   acall(items: readonly T[], options?: CallOptions): Promise<U[]>;
+  /** The same for a single item. */
   acall(item: Single<T>, options?: CallOptions): Promise<U>;
 }
 
@@ -32,6 +33,7 @@ export interface AsyncBatched<T, U> extends BatchedControls<BatchStats> {
   (item: Single<T>, options?: CallOptions): Promise<U>;
   /** An alias of the call. */
   acall(items: readonly T[], options?: CallOptions): Promise<U[]>;
+  /** An alias of the call. */
   acall(item: Single<T>, options?: CallOptions): Promise<U>;
 }
 

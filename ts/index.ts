@@ -22,7 +22,21 @@ export const inference = {
    * @throws TypeError, RangeError for wrong options. Calls reject with what the function threw, or a {@link BatchedError}.
    */
   dynamically: inferenceDynamically,
+  /**
+   * {@link OnnxModel.load} and `inference.dynamically` in one: a model, ready to be called.
+   *
+   * @example
+   * const embed = await inference.load('model.onnx', { batchSize: 64, outputs: ['sentence_embedding'] });
+   * const { dims, data } = await embed.acall({ input_ids: [[101, 7592, 102]] });
+   */
   load,
+  /**
+   * Joins a model that another thread of this process has shared: one queue, one session, common batches.
+   *
+   * @example
+   * // worker.js, started with new Worker('./worker.js', { workerData: model.share() })
+   * const model = inference.attach(workerData);
+   */
   attach,
 };
 
@@ -34,7 +48,9 @@ export const aio = {
   inference: {
     /** `inference.dynamically` with an asynchronous call: `await f(features)`. A function may be sync or async. */
     dynamically: inferenceDynamicallyAsync,
+    /** `inference.load` with asynchronous calls: `await embed(features)`. */
     load: loadAsync,
+    /** `inference.attach` with asynchronous calls: `await model(features)`. */
     attach: attachAsync,
   },
 };
@@ -50,10 +66,12 @@ export {
   type CacheStats,
   DiskCache,
   type DiskCacheOptions,
+  type DiskCacheStats,
   MemoryCache,
   type MemoryCacheOptions,
+  type MemoryCacheStats,
 } from './cache/cache';
-export type { BatchedControls } from './callable';
+export type { BatchedControls, Health } from './callable';
 export type { AsyncBatched, AsyncDynamically, Batched, Dynamically, Single } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function/function_batcher';
 export type { FunctionOutput } from './function/function_outputs';
@@ -76,5 +94,5 @@ export type { ModelBatchOptions, ModelCallOptions, Output } from './model/model_
 export type { BatchOptions, CallOptions, PaddingSide, PriorityStrategy } from './options';
 export type { TrimOutputs } from './function/output_trims';
 export type { ModelToken } from './sharing';
-export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
+export type { BatchCost, BatchStats, DispatchReasons, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

@@ -43,8 +43,7 @@ export type InferenceFunction<O extends FunctionOutput = FunctionOutput> = (
 
 /** Options of `inference.dynamically` over a function. */
 export interface InferenceOptions
-  extends Omit<FunctionOptions<FeatureRow>, 'cacheKey' | 'lengthOf'>,
-    CacheOptions<Features> {
+  extends Omit<FunctionOptions<FeatureRow>, 'cacheKey' | 'lengthOf'>, CacheOptions<Features> {
   /** The length of a row, from the first feature of its call. Default: that feature's axis 1, else 1. */
   lengthOf?: (feature: Feature, row: number) => number;
   /** Pad value by feature. Default 0. */
@@ -75,7 +74,19 @@ export interface InferenceOptions
 export interface BatchedInference<O> extends BatchedControls<BatchStats> {
   (features: Features, options: { stack: false }): O[];
   (features: Features, options?: { stack?: boolean }): O;
+  /**
+   * Resolves with a list: the outputs of each row, at its own length.
+   *
+   * @throws as it does without `stack: false`
+   */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  /**
+   * Resolves with the outputs of all rows; where rows differ in length, short ones are padded with zeros.
+   *
+   * @throws BatchedError, by its code: `BATCHED_INVALID_INPUT`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`,
+   *   `BATCHED_CLOSED`, `BATCHED_OUTPUT_MISMATCH`;
+   *   what the function threw; the signal's reason
+   */
   acall(features: Features, options?: ModelCallOptions): Promise<O>;
 }
 
@@ -83,7 +94,9 @@ export interface BatchedInference<O> extends BatchedControls<BatchStats> {
 export interface AsyncBatchedInference<O> extends BatchedControls<BatchStats> {
   (features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
   (features: Features, options?: ModelCallOptions): Promise<O>;
+  /** An alias of the call. */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  /** An alias of the call. */
   acall(features: Features, options?: ModelCallOptions): Promise<O>;
 }
 
@@ -111,8 +124,21 @@ export interface SharedControls extends BatchedControls<ModelStats> {
 export interface BatchedModel<M extends ModelInfo = OnnxModel> extends SharedControls {
   (features: Features, options: { stack: false }): Output[];
   (features: Features, options?: { stack?: boolean }): Output;
+  /**
+   * Resolves with a list: the outputs of each row, at its own length.
+   *
+   * @throws as it does without `stack: false`
+   */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  /**
+   * Resolves with the outputs of all rows; where rows differ in length, short ones are padded with zeros.
+   *
+   * @throws BatchedError, by its code: `BATCHED_INVALID_INPUT`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`,
+   *   `BATCHED_CLOSED`, `BATCHED_OUTPUT_MISMATCH`, `BATCHED_BACKEND`, `BATCHED_OUT_OF_MEMORY`, `BATCHED_DEVICE_LOST`;
+   *   the signal's reason
+   */
   acall(features: Features, options?: ModelCallOptions): Promise<Output>;
+  /** What goes in and what comes out. */
   readonly model: M;
 }
 
@@ -120,8 +146,11 @@ export interface BatchedModel<M extends ModelInfo = OnnxModel> extends SharedCon
 export interface AsyncBatchedModel<M extends ModelInfo = OnnxModel> extends SharedControls {
   (features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
   (features: Features, options?: ModelCallOptions): Promise<Output>;
+  /** An alias of the call. */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  /** An alias of the call. */
   acall(features: Features, options?: ModelCallOptions): Promise<Output>;
+  /** What goes in and what comes out. */
   readonly model: M;
 }
 

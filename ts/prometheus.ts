@@ -89,7 +89,7 @@ const families: readonly Family[] = [
     name: 'batched_dispatches_total',
     help: 'Batches by why they were dispatched.',
     type: 'counter',
-    values: ({ dispatchReasons }) => labelled('reason', dispatchReasons),
+    values: ({ dispatchReasons }) => labelled('reason', { ...dispatchReasons }),
   },
   {
     name: 'batched_retries_total',

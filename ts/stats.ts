@@ -14,6 +14,28 @@ export interface Percentiles {
   max: number;
 }
 
+/** Batches by why they were dispatched. */
+export interface DispatchReasons {
+  /** A whole budget (`batchSize`, `maxBatchTokens`) waited. */
+  full: number;
+  /** A lane, or the function, was free and took what there was. */
+  idle: number;
+  /** The oldest row had waited `timeoutMs`. */
+  timeout: number;
+  /** The running batch was about to end, so the next one was made ready. */
+  staged: number;
+}
+
+/** Microseconds, learned from a model's own batches: tokens * perToken + rows * perRow + perBatch. */
+export interface BatchCost {
+  /** For each token of padded length. */
+  perToken: number;
+  /** For each row. */
+  perRow: number;
+  /** For the run itself. */
+  perBatch: number;
+}
+
 /** One lane of a model's engine. */
 export interface LaneStats {
   /** The name of its thread, such as `batched-cpu-0`. */
@@ -51,11 +73,8 @@ export interface BatchStats {
   paddingEfficiency: number;
   /** How many batches had so many rows. */
   batchSizes: Record<number, number>;
-  /**
-   * Why batches were dispatched: a whole budget waited, something was free and took what there was, the oldest row had
-   * waited `timeoutMs`, or the running batch was about to end.
-   */
-  dispatchReasons: { full: number; idle: number; timeout: number; staged: number };
+  /** Why batches were dispatched. */
+  dispatchReasons: DispatchReasons;
   /** Rows admitted; each ends as processed, failed, cancelled, timedOut or closed. */
   admitted: number;
   /** Rows whose call was rejected with an error of the function, of the run or of its outputs. */
@@ -91,7 +110,7 @@ export interface ModelStats extends BatchStats {
   /** Rows of every run where the model fixes them, else 0. With 1 nothing is batched: rows run one by one. */
   fixedBatch: number;
   /** What a batch costs, as learned, in microseconds: tokens * perToken + rows * perRow + perBatch. */
-  cost: { perToken: number; perRow: number; perBatch: number };
+  cost: BatchCost;
 }
 
 function percentiles({ p50, p90, p99, max }: NativePercentiles): Percentiles {

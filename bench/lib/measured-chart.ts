@@ -15,7 +15,8 @@ const root = path.join(__dirname, '..', '..');
 
 export const measuredChartFile = path.join(root, 'docs', 'measured.svg');
 
-const read = (file: string): Results => JSON.parse(readFileSync(path.join(root, 'bench', 'results', file), 'utf8')) as Results;
+const read = (file: string): Results =>
+  JSON.parse(readFileSync(path.join(root, 'bench', 'results', file), 'utf8')) as Results;
 
 function finder(file: string, { results }: Results): (name: string) => number {
   return (name) => {

@@ -121,7 +121,12 @@ class PageReader {
     if (opening === null) return;
     const comment = /^<!--\s*(\w+)(?: +(before|after))?\s([\s\S]*?)-->\s*$/.exec(raw);
     const [, kind, place, content] = comment ?? [];
-    if (comment === null || kind === undefined || content === undefined || (kind === 'models') !== (place === undefined)) {
+    if (
+      comment === null ||
+      kind === undefined ||
+      content === undefined ||
+      (kind === 'models') !== (place === undefined)
+    ) {
       this.#wrong(line, `a comment that begins with ${opening[1]!} must be 'ts before', 'ts after' or 'models'`);
     }
     if (kind === 'models') {

@@ -78,7 +78,11 @@ export function withChecks(program: Program): { code: string; checks: string[] }
         const shown = printed(node.expression);
         const at = lineOf(comment.pos);
         checks.push(at);
-        edits.push({ from: shown.getStart(source), to: shown.getStart(source), text: `__show(${JSON.stringify(at)}, (` });
+        edits.push({
+          from: shown.getStart(source),
+          to: shown.getStart(source),
+          text: `__show(${JSON.stringify(at)}, (`,
+        });
         edits.push({ from: shown.end, to: shown.end, text: `), (${wanted}))` });
       }
     }
@@ -108,7 +112,12 @@ function scriptOf(program: Program): { script: string; checks: string[] } {
   const { outputText, diagnostics = [] } = ts.transpileModule(code, {
     fileName: 'snippet.ts',
     reportDiagnostics: true,
-    compilerOptions: { ...compilerOptions, module: ts.ModuleKind.ESNext, noEmit: false },
+    compilerOptions: {
+      ...compilerOptions,
+      module: ts.ModuleKind.ESNext,
+      moduleResolution: ts.ModuleResolutionKind.Bundler,
+      noEmit: false,
+    },
   });
   if (diagnostics.length > 0) throw new Error(`${program.name}: ${problem(diagnostics[0]!)}`);
   const checking = `import { show as __show } from ${JSON.stringify(checksFile)};\n`;

@@ -40,7 +40,9 @@ test('every option is explained in the README, docs/models.md or a guide', async
 test('every code has its part in docs/guides/errors.md', () => {
   const text = read('docs/guides/errors.md');
   const codes = codesInOrder.filter((code) => code !== 'OK' && code !== 'BATCHED_CANCELLED');
-  expect(codes.filter((code) => !text.includes(`\n## ${code}\n`) || !text.includes(`(#${code.toLowerCase()})`))).toEqual([]);
+  expect(
+    codes.filter((code) => !text.includes(`\n## ${code}\n`) || !text.includes(`(#${code.toLowerCase()})`)),
+  ).toEqual([]);
   expect(text).toContain('`BATCHED_CANCELLED`');
 });
 
@@ -58,7 +60,9 @@ test('every metric is in docs/guides/operating.md', async () => {
 
 test('every command of the program is in the README', () => {
   const help = execFileSync(process.execPath, [join(root, 'dist/cli/main.js'), '--help'], { encoding: 'utf8' });
-  const commands = [...help.matchAll(/^ {2}([a-z][\w-]*) .*$/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
+  const commands = [...help.matchAll(/^ {2}([a-z][\w-]*) .*$/gm)]
+    .map(([, name]) => name!)
+    .filter((name) => name !== 'help');
   expect(commands.length).toBeGreaterThan(2);
   expect(commands.filter((name) => !read('README.md').includes(`npx batched ${name}`))).toEqual([]);
 });

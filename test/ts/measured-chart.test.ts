@@ -16,13 +16,17 @@ test('every text lies within the picture, and none on another', () => {
   const [head] = /^[\s\S]*?<\/style>/.exec(svg)!;
   const boxes = [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].flatMap(([element, content]) => {
     const box = new Resvg(`${head}${element}</svg>`, { font }).getBBox();
-    return box === undefined ? [] : [{ content, left: box.x, top: box.y, right: box.x + box.width, bottom: box.y + box.height }];
+    return box === undefined
+      ? []
+      : [{ content, left: box.x, top: box.y, right: box.x + box.width, bottom: box.y + box.height }];
   });
   // Without fonts nothing has a size.
   if (process.env['CI'] === undefined && boxes.length === 0) return;
   expect(boxes.length).toBeGreaterThan(20);
   for (const [i, a] of boxes.entries()) {
-    expect(a).toMatchObject({ content: a.left >= 0 && a.right <= width! && a.bottom <= height! ? a.content : 'within' });
+    expect(a).toMatchObject({
+      content: a.left >= 0 && a.right <= width! && a.bottom <= height! ? a.content : 'within',
+    });
     for (const b of boxes.slice(i + 1)) {
       const apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
       expect([a.content, b.content, apart]).toEqual([a.content, b.content, true]);

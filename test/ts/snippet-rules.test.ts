@@ -6,7 +6,15 @@ import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { readPage } from '../helpers/markdown-snippets';
 import { shellProblems } from '../helpers/shell-snippets';
-import { makeProject, problemWith, runScript, typeErrors, withChecks, type Written, writePage } from '../helpers/snippet-programs';
+import {
+  makeProject,
+  problemWith,
+  runScript,
+  typeErrors,
+  withChecks,
+  type Written,
+  writePage,
+} from '../helpers/snippet-programs';
 
 const fence = (info: string, code = 'x;'): string => `\`\`\`${info}\n${code}\n\`\`\`\n`;
 const page = (...parts: string[]) => readPage('page.md', parts.join('\n'));
@@ -104,7 +112,8 @@ describe('running it', () => {
   });
 
   test('a program for a GPU runs there, and elsewhere ends with the error for that', async () => {
-    const load = "import { inference } from 'batched';\nawait inference.load('model.onnx', { executionProviders: ['cuda'] });";
+    const load =
+      "import { inference } from 'batched';\nawait inference.load('model.onnx', { executionProviders: ['cuda'] });";
     const models = '<!-- models { "model.onnx": { "kind": "sum" } } -->\n';
     const [there, wrong] = await written(models, fence('ts cuda', load), fence('ts cuda', 'throw new Error();'));
     expect(await problemOf(there!)).toBeUndefined();
@@ -130,7 +139,8 @@ describe('commands', () => {
   });
 
   test('what exists is none', () => {
-    const script = 'ENV=1 npm test # all of it\nnpx batched bench model.onnx \\\n  --lengths 16\nnpm run bench -- lone | curl -';
+    const script =
+      'ENV=1 npm test # all of it\nnpx batched bench model.onnx \\\n  --lengths 16\nnpm run bench -- lone | curl -';
     expect(shellProblems(script)).toEqual([]);
   });
 });
@@ -140,13 +150,18 @@ test('Python programs are compared and compiled too', () => {
   const python = (verb: string, code: string) => {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'a.py'), code);
-    return spawnSync('python3', [join(root, 'test/helpers/snippet.py'), verb, join(folder, 'a.py')], { encoding: 'utf8' });
+    return spawnSync('python3', [join(root, 'test/helpers/snippet.py'), verb, join(folder, 'a.py')], {
+      encoding: 'utf8',
+    });
   };
   if (python('compile', '').error !== undefined) {
     expect(process.env['CI']).toBeUndefined(); // as in snippets.test.ts
     return;
   }
-  expect(python('run', 'async def f():\n    return [1]\n\nawait f()  # -> [1]\n')).toMatchObject({ status: 0, stderr: '' });
+  expect(python('run', 'async def f():\n    return [1]\n\nawait f()  # -> [1]\n')).toMatchObject({
+    status: 0,
+    stderr: '',
+  });
   expect(python('run', '1  # -> 2\n').stderr).toContain('line 1: 1 is not 2');
   expect(python('run', 'def f():\n    1  # -> 1\n').stderr).toContain('not reached');
   expect(python('run', 'x = 1  # -> 1\n').stderr).toContain('no expression');

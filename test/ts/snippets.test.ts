@@ -5,7 +5,15 @@ import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { type Page, readPage } from '../helpers/markdown-snippets';
 import { shellProblems } from '../helpers/shell-snippets';
-import { makeProject, problemWith, run, runScript, typeErrors, type Written, writePage } from '../helpers/snippet-programs';
+import {
+  makeProject,
+  problemWith,
+  run,
+  runScript,
+  typeErrors,
+  type Written,
+  writePage,
+} from '../helpers/snippet-programs';
 
 const root = join(__dirname, '..', '..');
 const project = join(root, 'build', 'snippets');
@@ -37,7 +45,13 @@ describe('TypeScript', () => {
 describe('Python', () => {
   const helper = join(root, 'test/helpers/snippet.py');
   const programs = pages.flatMap((page) => page.programs.python);
-  const environment = join(process.env['BATCHED_CACHE_DIR'] || join(root, '.cache'), 'peers', 'python', 'bin', 'python');
+  const environment = join(
+    process.env['BATCHED_CACHE_DIR'] || join(root, '.cache'),
+    'peers',
+    'python',
+    'bin',
+    'python',
+  );
   const python = [environment, 'python3'].find((name) => spawnSync(name, ['--version']).status === 0);
 
   /** Writes a program; gives its file, and what it imports and this Python lacks. */
@@ -83,7 +97,9 @@ describe('links', () => {
 
   test.each(pages.map(({ name }) => name))('%s leads to what is there', (name) => {
     const text = readFileSync(join(root, name), 'utf8');
-    const targets = [...text.matchAll(/\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"/g)].map(([, link, source]) => link ?? source!);
+    const targets = [...text.matchAll(/\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"/g)].map(
+      ([, link, source]) => link ?? source!,
+    );
     const broken = targets.filter((target) => {
       if (/^https?:/.test(target)) return false;
       const [path, anchor] = target.split('#');

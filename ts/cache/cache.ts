@@ -70,6 +70,14 @@ export interface CacheStats {
   joined: number;
 }
 
+/** What a {@link MemoryCache} holds. */
+export interface MemoryCacheStats {
+  /** Entries that it holds now. */
+  entries: number;
+  /** Bytes of keys and values, by estimate; 0 without `maxBytes`. */
+  bytes: number;
+}
+
 /** Options of {@link MemoryCache}. */
 export interface MemoryCacheOptions {
   /** Most entries; the least recently used one goes first. Default 10000. */
@@ -91,6 +99,7 @@ export interface MemoryCacheOptions {
 export class MemoryCache implements Cache {
   readonly #entries: Lru.LRUCache<object, object>;
 
+  /** An empty cache. */
   constructor(options: MemoryCacheOptions = {}) {
     checkOptions('MemoryCache', options, { maxEntries: 'count', maxBytes: 'count', ttlMs: 'count' });
     const { maxEntries = 10_000, maxBytes, ttlMs } = options;
@@ -121,10 +130,22 @@ export class MemoryCache implements Cache {
     this.#entries.clear();
   }
 
-  /** `bytes` is an estimate, and 0 without `maxBytes`. */
-  get stats(): { entries: number; bytes: number } {
+  /** What it holds now. */
+  get stats(): MemoryCacheStats {
     return { entries: this.#entries.size, bytes: this.#entries.calculatedSize };
   }
+}
+
+/** Counts of a {@link DiskCache}. */
+export interface DiskCacheStats {
+  /** Lookups. */
+  gets: number;
+  /** Lookups that found something. */
+  hits: number;
+  /** Values that were written. */
+  sets: number;
+  /** Entries that were found damaged, and removed. */
+  damaged: number;
 }
 
 /** Options of {@link DiskCache}. */
@@ -175,6 +196,7 @@ export class DiskCache implements Cache {
   readonly #stats = { gets: 0, hits: 0, sets: 0, damaged: 0 };
   #store: typeof Cacache | undefined;
 
+  /** Reads nothing yet: what the folder has is found when it is asked for. */
   constructor(options: DiskCacheOptions) {
     checkOptions('DiskCache', options, { path: 'string', maxAgeMs: 'ms' });
     const given: unknown = options.path;
@@ -247,8 +269,8 @@ export class DiskCache implements Cache {
     });
   }
 
-  /** Counts of this object. `damaged`: entries that were found so, and removed. */
-  get stats(): { gets: number; hits: number; sets: number; damaged: number } {
+  /** Counts of this object. */
+  get stats(): DiskCacheStats {
     return { ...this.#stats };
   }
 

@@ -252,7 +252,13 @@ export class FeatureGroups {
     const sources = names === call.names ? call.sources : names.map((name) => call.sources[call.names.indexOf(name)]!);
     let key = JSON.stringify(names);
     for (const { type, tensors } of sources) key += `${type}/${tensors[0]!.dims.length};`;
-    return { first: call.first, names, sources, rows: call.rows, group: this.#number(key, () => this.#check(names, sources)) };
+    return {
+      first: call.first,
+      names,
+      sources,
+      rows: call.rows,
+      group: this.#number(key, () => this.#check(names, sources)),
+    };
   }
 
   of(row: FeatureRow): number {
