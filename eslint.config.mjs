@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint';
 const unusedVars = ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', caughtErrors: 'none' }];
 
 export default defineConfig(
-  globalIgnores(['build/', 'dist/', '.cache/', 'coverage/', 'prebuilds/']),
+  globalIgnores(['build/', 'dist/', '.cache/', 'coverage/', 'prebuilds/', 'docs/api/']),
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
     files: ['**/*.ts'],

@@ -1,7 +1,7 @@
 /** npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]
  *   [--provider cpu|cuda] [--models a,b]: see `about` of each suite, or run it without one. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -72,6 +72,7 @@ async function listSuites(): Promise<void> {
   );
   for (const [name, load] of Object.entries(suites)) console.log(`  ${name.padEnd(12)} ${(await load()).about}`);
   console.log(`  ${'all'.padEnd(12)} every suite but ${alone.join(', ')}, each in a process of its own`);
+  console.log(`  ${'chart'.padEnd(12)} draws docs/measured.svg from bench/results`);
 }
 
 async function runSuite(name: string, args: Arguments): Promise<void> {
@@ -110,12 +111,22 @@ function runAll({ rounds, quick, json }: Arguments): void {
   if (json !== undefined) writeJson(json, 'all', machine, results);
 }
 
+async function drawChart(): Promise<void> {
+  const { measuredChart, measuredChartFile } = await import('./lib/measured-chart.js');
+  writeFileSync(measuredChartFile, measuredChart());
+  console.log(measuredChartFile);
+}
+
 async function main(): Promise<void> {
   const args = readArguments();
   if (args.suite === undefined) await listSuites();
   else if (args.suite === 'all') runAll(args);
+  else if (args.suite === 'chart') await drawChart();
   else if (Object.hasOwn(suites, args.suite)) await runSuite(args.suite, args);
-  else throw new TypeError(`no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all)`);
+  else
+    throw new TypeError(
+      `no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all, chart)`,
+    );
 }
 
 main().catch((error: unknown) => {

@@ -234,10 +234,15 @@ export interface NativeFunctionQueue {
   clearStats(): void;
 }
 
+/** The ONNX Runtime library that the process has loaded. */
 export interface LibraryInfo {
+  /** Its file. */
   path: string;
+  /** Such as `'1.29.0'`. */
   version: string;
+  /** The version of the C API that is used. */
   api: number;
+  /** Why this one: `'beside the addon'`, say. */
   how: string;
 }
 

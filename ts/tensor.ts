@@ -20,6 +20,7 @@ export const elementTypes = [
 /** `float16` is kept in a Uint16Array (its bits), `bool` in a Uint8Array. */
 export type ElementType = (typeof elementTypes)[number];
 
+/** The typed arrays of JavaScript that hold elements of tensors. */
 export type TypedArray =
   | Float32Array
   | Float64Array
@@ -35,8 +36,11 @@ export type TypedArray =
 
 /** A dense tensor, row-major: `data.length` is the product of `dims`. */
 export interface Tensor<Data extends TypedArray = TypedArray> {
+  /** What the elements are; `data` is of the class that stores it. */
   readonly type: ElementType;
+  /** The shape, at most 8 axes; axis 0 is the batch unless `batchAxis` says otherwise. */
   readonly dims: readonly number[];
+  /** The elements. Of a result it is a view into the memory of its batch: `slice()` what you keep for long. */
   readonly data: Data;
 }
 
@@ -51,8 +55,11 @@ export type Feature = TensorLike | TypedArray | readonly number[] | readonly (Ty
 
 /** A tensor as others make them: `type` is checked at the call. */
 export interface TensorLike {
+  /** One of {@link ElementType}. */
   readonly type: string;
+  /** The shape. */
   readonly dims: readonly number[];
+  /** A typed array. */
   readonly data: unknown;
 }
 

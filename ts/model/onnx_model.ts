@@ -16,6 +16,7 @@ import {
 import { checkOptions } from '../options';
 import { describe, type ElementType } from '../tensor';
 
+/** Options of {@link OnnxModel.load}. */
 export interface ModelOptions {
   /**
    * In order of preference. Default: `['cuda', 'cpu']` where CUDA loads, else `['cpu']`. A provider that is asked for
@@ -78,7 +79,9 @@ export interface ModelOptions {
 
 /** An input or output of a model. */
 export interface TensorInfo {
+  /** As the model declares it; calls use it. */
   name: string;
+  /** What its elements are. */
   type: ElementType;
   /** A number, or for a dynamic dimension its symbol (`'?'` where it has none). */
   dims: (number | string)[];
@@ -165,7 +168,9 @@ function outputsOf({ outputs = [], pooling, normalize = false }: ModelOptions) {
 
 /** What goes into a model and what comes out. */
 export interface ModelInfo {
+  /** What a call has to bring, in the model's order. */
   readonly inputs: readonly TensorInfo[];
+  /** What a call gets: those of the option `outputs`, else all. */
   readonly outputs: readonly TensorInfo[];
   /** Rows of every run where the model fixes them, else 0. With 1 it runs row by row. */
   readonly fixedBatch: number;
