@@ -4,17 +4,47 @@ import type { NativeCounters, NativeEngineStats, NativePercentiles } from './nat
 
 /** Milliseconds, from a log-linear histogram (about 3 % resolution). */
 export interface Percentiles {
+  /** The median. */
   p50: number;
+  /** The 90th percentile. */
   p90: number;
+  /** The 99th percentile. */
   p99: number;
+  /** The largest. */
   max: number;
 }
 
+/** Batches by why they were dispatched. */
+export interface DispatchReasons {
+  /** A whole budget (`batchSize`, `maxBatchTokens`) waited. */
+  full: number;
+  /** A lane, or the function, was free and took what there was. */
+  idle: number;
+  /** The oldest row had waited `timeoutMs`. */
+  timeout: number;
+  /** The running batch was about to end, so the next one was made ready. */
+  staged: number;
+}
+
+/** Microseconds, learned from a model's own batches: tokens * perToken + rows * perRow + perBatch. */
+export interface BatchCost {
+  /** For each token of padded length. */
+  perToken: number;
+  /** For each row. */
+  perRow: number;
+  /** For the run itself. */
+  perBatch: number;
+}
+
+/** One lane of a model's engine. */
 export interface LaneStats {
+  /** The name of its thread, such as `batched-cpu-0`. */
   name: string;
+  /** Batches that it has run. */
   batches: number;
   /** Part of the time, 0 to 1, in which a batch was running. */
   busy: number;
+  /** False when its device is lost; it takes no more batches then. */
   healthy: boolean;
   /**
    * Of a lane on a GPU: the part of the time in which the GPU computed its batches, by the GPU's own clock, and the bytes
@@ -32,7 +62,9 @@ export interface BatchStats {
   queueSize: number;
   /** Rows that have got their result. */
   totalProcessed: number;
+  /** Batches that have run. */
   totalBatches: number;
+  /** Rows of a batch, on average. */
   avgBatchSize: number;
   /** Milliseconds that a batch takes, on average. */
   avgProcessingTime: number;
@@ -47,12 +79,16 @@ export interface BatchStats {
   /** How many batches had so many rows. */
   batchSizes: Record<number, number>;
   /** Why batches were dispatched. */
-  dispatchReasons: { full: number; idle: number; timeout: number; staged: number };
+  dispatchReasons: DispatchReasons;
   /** Rows admitted; each ends as processed, failed, cancelled, timedOut or closed. */
   admitted: number;
+  /** Rows whose call was rejected with an error of the function, of the run or of its outputs. */
   failed: number;
+  /** Rows whose call was aborted by its signal. */
   cancelled: number;
+  /** Rows whose call's `deadlineMs` passed. */
   timedOut: number;
+  /** Rows that waited when it was closed without draining. */
   closed: number;
   /** Rows refused because the queue was full. */
   rejected: number;
@@ -60,6 +96,7 @@ export interface BatchStats {
   isolated: number;
   /** Extra runs that it took to find them, or after running out of memory. */
   retries: number;
+  /** Of a model; a user function has none. */
   lanes: LaneStats[];
   /** With the option `cache`. */
   cacheStats?: CacheStats;
@@ -73,13 +110,14 @@ export interface ModelStats extends BatchStats {
   providerNote?: string;
   /** Bytes of inputs that calls in the engine hold. */
   heldBytes: number;
-  /** Threads that one lane computes with, and those of a batch that has the machine for itself. */
+  /** Threads that one lane computes with. */
   laneThreads: number;
+  /** Threads of the wide session, for a batch that has the machine for itself; 0: there is none. */
   wideThreads: number;
   /** Rows of every run where the model fixes them, else 0. With 1 nothing is batched: rows run one by one. */
   fixedBatch: number;
   /** What a batch costs, as learned, in microseconds: tokens * perToken + rows * perRow + perBatch. */
-  cost: { perToken: number; perRow: number; perBatch: number };
+  cost: BatchCost;
 }
 
 function percentiles({ p50, p90, p99, max }: NativePercentiles): Percentiles {

@@ -1,26 +1,11 @@
 #include "batch_layout.h"
 
-#include <bit>
-#include <cmath>
 #include <cstring>
+
+#include "half.h"
 
 namespace batched {
 namespace {
-
-// Sign, exponent and fraction of `value` as an IEEE half, rounded to nearest even.
-std::uint16_t to_half(double value) {
-  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(value));
-  const std::uint32_t sign = (bits >> 16) & 0x8000;
-  const std::uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<std::uint16_t>(sign | 0x7e00);
-  if (magnitude >= 0x477ff000) return static_cast<std::uint16_t>(sign | 0x7c00);
-  if (magnitude < 0x38800000) {
-    const float scaled = std::bit_cast<float>(magnitude) * 16777216.0F;  // in units of 2^-24
-    return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(std::nearbyint(scaled)));
-  }
-  const std::uint32_t rounded = magnitude - 0x38000000 + 0x0fff + ((magnitude >> 13) & 1);
-  return static_cast<std::uint16_t>(sign | (rounded >> 13));
-}
 
 template <typename T>
 void fill_with(std::byte* destination, std::size_t count, T value) {
@@ -115,7 +100,7 @@ void fill_elements(DType dtype, double value, std::byte* destination, std::size_
     case DType::kFloat64:
       return fill_with(destination, count, value);
     case DType::kFloat16:
-      return fill_with(destination, count, to_half(value));
+      return fill_with(destination, count, to_half(static_cast<float>(value)));
     case DType::kInt8:
       return fill_with(destination, count, static_cast<std::int8_t>(value));
     case DType::kInt16:

@@ -16,6 +16,7 @@
 #include "gpu/cuda_device.h"
 #include "gpu/cuda_driver.h"
 #include "gpu/device_lane.h"
+#include "open_session.h"
 #include "ort_api.h"
 #include "ort_error.h"
 #include "ort_library.h"
@@ -82,11 +83,6 @@ Ort::SessionOptions gpu_session_options() {
   options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
   options.AddConfigEntry(kOrtSessionOptionsUseDeviceAllocatorForInitializers, "1");
   return options;
-}
-
-Ort::Session make_session(const ModelOptions& model, const Ort::SessionOptions& options) {
-  if (!model.path.empty()) return {*ort_env(), model.path.c_str(), options};
-  return {*ort_env(), model.bytes.data(), model.bytes.size(), options};
 }
 
 // Why the file can't be read, in ONNX Runtime's stead: it says so only for some of the reasons.
@@ -173,13 +169,13 @@ Status OrtModel::State::sign(const ModelOptions& options, const Ort::Session& se
 Status OrtModel::State::load_cpu(const ModelOptions& options) {
   plan = plan_threads(usable_cores(), options.lanes, options.intra_op_threads, size_of(options));
   cpu = std::make_shared<CpuSessions>();
-  cpu->narrow.push_back(make_session(options, session_options(plan.narrow_threads)));
+  cpu->narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
   if (Status status = sign(options, cpu->narrow[0]); !status.ok()) return status;
   cpu->signature = signature;
   while (plan.one_each && cpu->narrow.size() < plan.lanes) {
-    cpu->narrow.push_back(make_session(options, session_options(plan.narrow_threads)));
+    cpu->narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
   }
-  if (plan.wide_threads > 0) cpu->wide = make_session(options, session_options(plan.wide_threads));
+  if (plan.wide_threads > 0) cpu->wide = open_session(options, session_options(plan.wide_threads));
   return {};
 }
 
@@ -210,7 +206,7 @@ Status OrtModel::State::add_gpu_lane(const ModelOptions& options, const std::sha
   } catch (const Ort::Exception& error) {
     return to_status(error, Code::kProviderUnavailable, "ONNX Runtime's CUDA provider could not be loaded");
   }
-  Ort::Session session = make_session(options, session_options);
+  Ort::Session session = open_session(options, session_options);
   if (gpu.empty()) {
     if (Status status = sign(options, session); !status.ok()) return status;
   }

@@ -20,12 +20,22 @@ namespace cuda {
 struct Driver;
 }
 
+// Hidden states [batch, sequence, hidden] become one vector [batch, hidden], in the session itself. Done by
+// open_session().
+struct Pooling {
+  enum class Kind : std::uint8_t { kNone, kMean, kCls };
+  Kind kind = Kind::kNone;
+  bool normalize = false;  // vectors of length 1
+  std::string states;      // the output with the hidden states; empty: the only one that may be
+};
+
 struct ModelOptions {
   // One of the two. A model in memory can't refer to data in other files; one in a file can.
   std::string path;
   std::vector<std::byte> bytes;
 
-  std::vector<std::string> outputs;          // those to compute, in this order; empty: all
+  Pooling pooling;
+  std::vector<std::string> outputs;          // those to give, in this order; empty: all (as pooled)
   std::map<std::string, int> batch_axis;     // by input or output name; others are worked out
   std::set<std::string> shared;              // inputs with one value for the whole batch
   std::map<std::string, double> pad_values;  // by input name; others are padded with 0

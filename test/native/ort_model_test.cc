@@ -18,13 +18,18 @@
 
 #include "fake_driver.h"
 #include "ort/ort_library.h"
-#include "tiny_onnx.h"
+#include "ort_runs.h"
 
 namespace batched {
 namespace {
 
+using testing::bytes_of;
+using testing::load;
 using testing::OnnxType;
+using testing::run;
+using testing::shape_of;
 using testing::TinyOnnx;
+using testing::values;
 
 // The library is one for the process, so its refusals are tested on the way to loading it.
 class OrtEnvironment : public ::testing::Environment {
@@ -58,51 +63,6 @@ class OrtEnvironment : public ::testing::Environment {
 };
 
 const auto* const environment = ::testing::AddGlobalTestEnvironment(new OrtEnvironment);
-
-template <typename T>
-std::vector<T> values(const TensorView& view) {
-  std::vector<T> copy(view.dims.elements());
-  if (!copy.empty()) std::memcpy(copy.data(), view.data, copy.size() * sizeof(T));
-  return copy;
-}
-
-BatchShape shape_of(std::vector<Dims> inputs) {
-  BatchShape shape;
-  shape.rows = 1;
-  shape.inputs = std::move(inputs);
-  return shape;
-}
-
-Status load(const TinyOnnx& onnx, ModelOptions options, std::unique_ptr<OrtModel>* model) {
-  options.bytes = onnx.build();
-  return OrtModel::load(std::move(options), model);
-}
-
-// One run with the given bytes as inputs. The answer is that of run().
-Status run(Lane& lane, std::size_t slot, const BatchShape& shape,
-           const std::vector<std::vector<std::byte>>& inputs, bool alone = false) {
-  std::vector<std::byte*> memory;
-  Status status = lane.stage(slot, shape, &memory);
-  if (!status.ok()) return status;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory[i]) % 64, 0U);
-    if (!inputs[i].empty()) std::memcpy(memory[i], inputs[i].data(), inputs[i].size());
-  }
-  int calls = 0;
-  lane.run(slot, shape, alone, [&](Status result) {
-    status = std::move(result);
-    ++calls;
-  });
-  EXPECT_EQ(calls, 1);
-  return status;
-}
-
-template <typename T>
-std::vector<std::byte> bytes_of(const std::vector<T>& elements) {
-  std::vector<std::byte> bytes(elements.size() * sizeof(T));
-  if (!bytes.empty()) std::memcpy(bytes.data(), elements.data(), bytes.size());
-  return bytes;
-}
 
 TinyOnnx echo(OnnxType type) {
   TinyOnnx onnx;

@@ -64,7 +64,7 @@ function describingModel(command: Command): Command {
     .argument('<model>', 'an .onnx file')
     .option('--batch-axis <name=axis>', 'the batch axis of an input or output where it is not 0', namedNumber)
     .option('--shared <name>', 'an input with one value for the whole batch', names)
-    .option('--outputs <name>', 'compute only this one', names)
+    .option('--outputs <name>', 'give only this one', names)
     .option('--library-path <file>', 'the ONNX Runtime library to use')
     .addHelpText('after', '\n--batch-axis, --shared and --outputs may be given several times.');
 }

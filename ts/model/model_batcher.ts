@@ -1,6 +1,7 @@
 /** Calls into a model: from features to slots and back to tensors. */
 import type { CacheOptions } from '../cache/cache';
 import { deferred, takeReject, takeResolve } from '../deferred';
+import { batches } from '../diagnostics';
 import { fromNative, NativeCode } from '../errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from '../native';
@@ -25,12 +26,16 @@ import { describe, type Feature, invalidInput, type Tensor, typeNumber } from '.
 export interface ModelBatchOptions extends BatchOptions, CacheOptions<Features> {
   /** Bytes of inputs that may be held by calls in the engine. Default 1 GiB. */
   maxQueueBytes?: number;
-  /** Default `'right'`. */
+  /** Where short rows are padded. Default `'right'`; `'none'`: nothing is padded, only rows of equal shapes share a batch. */
   paddingSide?: PaddingSide;
-  /** The length of a row, from the features of its call. Default: the model's dynamic dimension. */
+  /**
+   * The length of a row, from the first input's feature in the row's call. Default: the size of the model's dynamic
+   * dimensions.
+   */
   lengthOf?: (feature: Feature, row: number) => number;
 }
 
+/** What a call over tensors takes beside its features. */
 export interface ModelCallOptions extends CallOptions {
   /** False: a call of several rows gets a list with the outputs of each row, at its own length. Default true. */
   stack?: boolean;
@@ -52,6 +57,11 @@ export const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
 /** An engine of the model's own, with its lanes. */
 export function startEngine(model: OnnxModel, options: ModelBatchOptions): NativeEngine {
   checkOptions('inference.dynamically', options, modelBatchKinds);
+  if (model.firstTokenOnly && options.paddingSide === 'left') {
+    throw invalidInput(
+      "pooling: 'cls' of a model without attention_mask takes the first token, which paddingSide: 'left' would move",
+    );
+  }
   return model.native.start({
     ...queueOptions(options),
     maxQueueBytes: options.maxQueueBytes ?? 2 ** 30,
@@ -71,6 +81,7 @@ export class ModelBatcher {
   readonly #fixedBatch: number;
   #scheduled = false;
   #reading = false;
+  #watching = false;
 
   constructor(engine: NativeEngine, lengthOf: ModelBatchOptions['lengthOf']) {
     this.#engine = engine;
@@ -122,6 +133,7 @@ export class ModelBatcher {
   /** Blocks this thread, and only this thread. */
   call(features: Features, options?: ModelCallOptions): Output | Output[] {
     if (options !== undefined) checkCallOptions(options);
+    if (batches.hasSubscribers !== this.#watching) this.#watch();
     const unstacked = options?.stack === false;
     const result = this.#runSync(features, options, unstacked ? CallNumbers.unstacked : 0);
     let output: Output | Output[] | undefined;
@@ -205,9 +217,16 @@ export class ModelBatcher {
 
   readonly #flush = (): void => {
     this.#scheduled = false;
+    if (batches.hasSubscribers !== this.#watching) this.#watch();
     this.#packed.handOver(false);
     this.#engine.flush();
   };
+
+  /** This thread has got its first subscriber to batches, or lost its last one. */
+  #watch(): void {
+    this.#watching = !this.#watching;
+    this.#engine.watch(this.#watching);
+  }
 
   /** May be asked for while a call is being described: by a getter among its features, or by lengthOf. */
   #handOver(): void {

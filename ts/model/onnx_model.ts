@@ -16,6 +16,7 @@ import {
 import { checkOptions } from '../options';
 import { describe, type ElementType } from '../tensor';
 
+/** Options of {@link OnnxModel.load}. */
 export interface ModelOptions {
   /**
    * In order of preference. Default: `['cuda', 'cpu']` where CUDA loads, else `['cpu']`. A provider that is asked for
@@ -39,8 +40,31 @@ export interface ModelOptions {
    * Default false.
    */
   cudaGraphs?: boolean;
-  /** The outputs to compute, in this order. Default: all. */
+  /**
+   * The outputs to give, in this order. Default: all. Others are not copied, but ONNX Runtime computes what the graph
+   * has: where that is much, export the model without them.
+   */
   outputs?: readonly string[];
+  /**
+   * For a model that gives hidden states `[batch, sequence, hidden]`: one vector `[batch, hidden]` for each row, made
+   * inside the session, so that nothing else leaves the device. It is called `sentence_embedding`, has the type of the
+   * hidden states (`float16` bits come in a Uint16Array) and is the only output.
+   *
+   * - `'mean'`: the mean over the tokens that `attention_mask` counts, summed in float32.
+   * - `'cls'`: the first token that `attention_mask` counts, on whichever side rows are padded; of a model without that
+   *   input the first, and then padding on the left is refused by `inference.dynamically`.
+   *
+   * The hidden states are the model's only output of three axes, or the one that `outputs` names. A model that can't be
+   * pooled (no hidden states or several, no `attention_mask` for a mean, an ONNX opset before 11, ONNX Runtime before
+   * 1.22) is `BATCHED_INVALID_INPUT`.
+   *
+   * @example
+   * const embed = await inference.load('encoder.onnx', { pooling: 'mean', normalize: true });
+   * const { dims } = await embed.acall({ input_ids: [[101, 7592, 102]] }); // [1, 384]
+   */
+  pooling?: 'mean' | 'cls';
+  /** Give pooled vectors the length 1 (L2), in float32. Goes with `pooling`. Default false. */
+  normalize?: boolean;
   /** By input or output name: the axis of the batch where it is not 0. */
   batchAxis?: Readonly<Record<string, number>>;
   /** Inputs with one value for the whole batch (a sampling rate, say); rows share a batch where these are equal. */
@@ -55,7 +79,9 @@ export interface ModelOptions {
 
 /** An input or output of a model. */
 export interface TensorInfo {
+  /** As the model declares it; calls use it. */
   name: string;
+  /** What its elements are. */
   type: ElementType;
   /** A number, or for a dynamic dimension its symbol (`'?'` where it has none). */
   dims: (number | string)[];
@@ -69,6 +95,8 @@ export const modelKinds = {
   gpuMemLimit: 'count',
   cudaGraphs: 'boolean',
   outputs: 'strings',
+  pooling: ['mean', 'cls'],
+  normalize: 'boolean',
   batchAxis: 'object',
   shared: 'strings',
   padTokens: 'object',
@@ -121,9 +149,28 @@ function numbersOf(where: string, record: Readonly<Record<string, number>> | und
   return { ...record };
 }
 
+/** By number, as native code has them. */
+const poolings: readonly unknown[] = [undefined, 'mean', 'cls'];
+
+/** What native code is told of outputs: with pooling, `outputs` says what to pool, and what comes out is one vector. */
+function outputsOf({ outputs = [], pooling, normalize = false }: ModelOptions) {
+  if (pooling === undefined) {
+    if (normalize) throw new TypeError("OnnxModel.load: option 'normalize' goes with option 'pooling'");
+    return { pooling: 0, normalize, hiddenStates: '', outputs: [...outputs] };
+  }
+  if (outputs.length > 1) {
+    throw new RangeError(
+      `OnnxModel.load: with 'pooling', option 'outputs' names the hidden states, one output, got ${outputs.join(', ')}`,
+    );
+  }
+  return { pooling: poolings.indexOf(pooling), normalize, hiddenStates: outputs[0] ?? '', outputs: [] };
+}
+
 /** What goes into a model and what comes out. */
 export interface ModelInfo {
+  /** What a call has to bring, in the model's order. */
   readonly inputs: readonly TensorInfo[];
+  /** What a call gets: those of the option `outputs`, else all. */
   readonly outputs: readonly TensorInfo[];
   /** Rows of every run where the model fixes them, else 0. With 1 it runs row by row. */
   readonly fixedBatch: number;
@@ -140,9 +187,12 @@ export class OnnxModel implements ModelInfo {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly fixedBatch: number;
+  /** @internal Rows must not be padded on the left: the first token is pooled, and no mask tells where it is. */
+  readonly firstTokenOnly: boolean;
 
-  private constructor(made: NativeOnnxModel) {
+  private constructor(made: NativeOnnxModel, pooling: ModelOptions['pooling']) {
     this.native = made;
+    this.firstTokenOnly = pooling === 'cls' && made.signature.inputs.every(({ name }) => name !== 'attention_mask');
     ({ inputs: this.inputs, outputs: this.outputs, fixedBatch: this.fixedBatch } = modelInfo(made.signature));
   }
 
@@ -163,17 +213,18 @@ export class OnnxModel implements ModelInfo {
     checkThreads(options.intraOpThreads ?? 0);
     const batchAxis = numbersOf('batchAxis', options.batchAxis);
     checkAxes(batchAxis);
+    const outputs = outputsOf(options);
     const path = source instanceof Uint8Array ? undefined : pathOf(source);
     const settings = {
       path,
       bytes: source instanceof Uint8Array ? source : undefined,
-      outputs: [...(options.outputs ?? [])],
+      ...outputs,
       batchAxis,
       shared: [...(options.shared ?? [])],
       padTokens: numbersOf('padTokens', options.padTokens),
       lanes: options.lanes ?? 0,
       intraOpThreads: options.intraOpThreads ?? 0,
-      gpus: [options.deviceId ?? 0].flat(),
+      gpus: typeof options.deviceId === 'object' ? [...options.deviceId] : [options.deviceId ?? 0],
       gpuMemLimit: options.gpuMemLimit ?? 0,
       cudaGraphs: options.cudaGraphs ?? false,
       warmup: options.warmup ?? true,
@@ -181,7 +232,7 @@ export class OnnxModel implements ModelInfo {
     const plan = chooseProvider(wanted, options.libraryPath);
     // A second try would read them later, when they may have been changed.
     if (plan.provider === 'cuda' && settings.bytes !== undefined) settings.bytes = new Uint8Array(settings.bytes);
-    return new OnnxModel(await loadBy(plan, wanted, settings));
+    return new OnnxModel(await loadBy(plan, wanted, settings), options.pooling);
   }
 }
 
