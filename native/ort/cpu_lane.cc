@@ -95,7 +95,7 @@ Status CpuLane::view_outputs(Slot& slot) const {
   const std::vector<TensorSpec>& specs = sessions_->signature.outputs;
   slot.views.clear();
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    const Ort::Value& value = slot.outputs[i];
+    Ort::Value& value = slot.outputs[i];
     const auto wrong = [&](const std::string& what) {
       return Status(Code::kBackend, "output '" + specs[i].name + "' " + what);
     };
@@ -112,7 +112,8 @@ Status CpuLane::view_outputs(Slot& slot) const {
     TensorView view;
     view.dtype = specs[i].dtype;
     for (const std::int64_t dim : info.GetShape()) view.dims.push_back(dim);
-    view.data = static_cast<const std::byte*>(value.GetTensorRawData());
+    // GetTensorRawData would call an entry that the tables of libraries before 1.23 end before.
+    view.data = static_cast<const std::byte*>(value.GetTensorMutableRawData());
     if (view.data == nullptr) view.data = &kNothing;  // it has no elements
     slot.views.push_back(view);
   }

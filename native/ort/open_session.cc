@@ -18,8 +18,9 @@ Ort::Session open_session(const ModelOptions& model, const Ort::SessionOptions& 
   // Not only a matter of the error: the table of an older library ends before the editor's entry.
   constexpr int kSince = 22;
   if (ort_library()->api < kSince) {
-    throw std::invalid_argument("pooling needs ONNX Runtime 1." + std::to_string(kSince) + " or newer; this is " +
-                                ort_library()->version + " (" + ort_library()->path + ")");
+    throw std::invalid_argument("pooling needs ONNX Runtime 1." + std::to_string(kSince) +
+                                " or newer; this is " + ort_library()->version + " (" + ort_library()->path +
+                                ")");
   }
   Ort::Session session =
       in_file ? Ort::Session::CreateModelEditorSession(env, model.path.c_str(), options)

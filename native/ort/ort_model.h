@@ -15,7 +15,8 @@
 
 namespace batched {
 
-// Hidden states [batch, sequence, hidden] become one vector [batch, hidden], in the session itself. Done by open_session().
+// Hidden states [batch, sequence, hidden] become one vector [batch, hidden], in the session itself. Done by
+// open_session().
 struct Pooling {
   enum class Kind : std::uint8_t { kNone, kMean, kCls };
   Kind kind = Kind::kNone;

@@ -49,7 +49,8 @@ DeclaredTensor find_states(const std::vector<DeclaredTensor>& outputs, const std
   }
   if (found.size() == 1 && is_hidden_states(found[0])) return found[0];
   const std::string wanted = "hidden states are float32 or float16 [batch, sequence, hidden]";
-  if (!name.empty()) refuse("outputs names '" + name + "', but " + wanted + "; the model has: " + listed(outputs));
+  if (!name.empty())
+    refuse("outputs names '" + name + "', but " + wanted + "; the model has: " + listed(outputs));
   refuse(wanted + ", and the model has no such output; it has: " + listed(outputs));
 }
 
@@ -147,7 +148,8 @@ std::string mean(Additions& add, const DeclaredTensor& states) {
 }
 
 std::string first_token(Additions& add, const DeclaredTensor& states, bool masked) {
-  if (!masked) return add.node("Gather", {states.name, add.scalar(std::int64_t{0})}, Additions::integer("axis", 1));
+  if (!masked)
+    return add.node("Gather", {states.name, add.scalar(std::int64_t{0})}, Additions::integer("axis", 1));
   // One where the first token is, found by counting along the mask: on the left there may be padding.
   const std::string mask = add.cast(kMask, DType::kFloat32);
   const std::string counted = add.node("CumSum", {mask, add.scalar(std::int64_t{1})});
@@ -188,7 +190,8 @@ Ort::Model pooling_of(const Ort::Session& session, const Pooling& pooling) {
            std::to_string(kOldestOpset) + " or newer");
   }
   Additions add(opset);
-  std::string vector = pooling.kind == Pooling::Kind::kMean ? mean(add, states) : first_token(add, states, masked);
+  std::string vector =
+      pooling.kind == Pooling::Kind::kMean ? mean(add, states) : first_token(add, states, masked);
   if (pooling.normalize) vector = unit(add, add.cast(vector, DType::kFloat32));
   add.cast(vector, states.dtype, kPooled);  // ONNX Runtime drops casts from a type to itself
   return add.finish(pooled_info(states));

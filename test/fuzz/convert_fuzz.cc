@@ -54,7 +54,8 @@ bool same_number(DType to, long double from, long double made) {
   if (std::isnan(from)) return std::isnan(made);
   if (to == DType::kFloat32) return made == static_cast<long double>(static_cast<float>(from));
   if (to == DType::kFloat64) return made == static_cast<long double>(static_cast<double>(from));
-  if (to == DType::kFloat16) return made == static_cast<long double>(to_float(to_half(static_cast<float>(from))));
+  if (to == DType::kFloat16)
+    return made == static_cast<long double>(to_float(to_half(static_cast<float>(from))));
   return made == from;
 }
 
