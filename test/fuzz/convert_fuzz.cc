@@ -39,7 +39,7 @@ long double number_at(DType dtype, const std::byte* data, std::size_t index) {
     case DType::kUint16:
       return load<std::uint16_t>(at);
     case DType::kFloat16:
-      return to_float(Half{load<std::uint16_t>(at)});
+      return to_float(Half{static_cast<std::uint16_t>(load<std::uint16_t>(at))});
     case DType::kUint32:
       return load<std::uint32_t>(at);
     case DType::kUint64:
