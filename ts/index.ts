@@ -58,7 +58,8 @@ export const aio = {
 export { dynamically };
 export { batchedOf, type BatchDecorator } from './decorators';
 export { BatchedError, type BatchedErrorCode } from './errors';
-export { loadLibrary, type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
+export { loadLibrary } from './library';
+export { type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
 export type { LibraryInfo } from './native';
 export {
   type Cache,

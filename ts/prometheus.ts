@@ -141,6 +141,20 @@ const families: readonly Family[] = [
     values: ({ lanes }) => lanes.map(({ name, healthy }) => ({ labels: { lane: name }, value: healthy ? 1 : 0 })),
   },
   {
+    name: 'batched_lane_device_busy_ratio',
+    help: 'Part of the time in which the GPU computed the batches of the lane (lanes on GPUs only).',
+    type: 'gauge',
+    values: ({ lanes }) =>
+      lanes.flatMap(({ name, device }) => (device ? [{ labels: { lane: name }, value: device.busy }] : [])),
+  },
+  {
+    name: 'batched_lane_device_bytes',
+    help: 'Bytes of GPU memory that the lane has taken, weights included (lanes on GPUs only).',
+    type: 'gauge',
+    values: ({ lanes }) =>
+      lanes.flatMap(({ name, device }) => (device ? [{ labels: { lane: name }, value: device.bytes }] : [])),
+  },
+  {
     name: 'batched_held_bytes',
     help: 'Bytes of inputs that calls in the engine hold (models only).',
     type: 'gauge',

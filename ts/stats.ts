@@ -46,6 +46,11 @@ export interface LaneStats {
   busy: number;
   /** False when its device is lost; it takes no more batches then. */
   healthy: boolean;
+  /**
+   * Of a lane on a GPU: the part of the time in which the GPU computed its batches, by the GPU's own clock, and the bytes
+   * of GPU memory that it has taken, weights included.
+   */
+  device?: { busy: number; bytes: number };
 }
 
 /**
@@ -99,8 +104,10 @@ export interface BatchStats {
 
 /** What a model adds. */
 export interface ModelStats extends BatchStats {
-  /** The execution provider in use, such as `'cpu'`. */
+  /** The execution provider in use: `'cuda'` or `'cpu'`. */
   provider: string;
+  /** Why it is not CUDA, where that was asked for by name or is here in part. */
+  providerNote?: string;
   /** Bytes of inputs that calls in the engine hold. */
   heldBytes: number;
   /** Threads that one lane computes with. */
@@ -148,6 +155,7 @@ export function modelStats(stats: NativeEngineStats, fixedBatch: number): ModelS
   return {
     ...batchStats(stats, stats.lanes),
     provider: stats.provider,
+    ...(stats.providerNote === '' ? {} : { providerNote: stats.providerNote }),
     heldBytes: stats.heldBytes,
     laneThreads: stats.laneThreads,
     wideThreads: stats.wideThreads,

@@ -47,7 +47,9 @@ export interface Tensor<Data extends TypedArray = TypedArray> {
 /**
  * What a caller may give for one input: a {@link Tensor} with the batch on its axis 0, a typed array (the elements of
  * one row, or one scalar per row where a row is a scalar), an array of numbers (the same), or an array with a typed
- * array or an array of numbers for each row; rows may differ in length.
+ * array or an array of numbers for each row; rows may differ in length. Elements become those of the model's type where
+ * it has their values: integers any integer type that holds them, any numbers a float type, `float16` included (rounded,
+ * and refused beyond 65504). Floats do not become integers, unless they come as plain numbers that are integers.
  */
 export type Feature = TensorLike | TypedArray | readonly number[] | readonly (TypedArray | readonly number[])[];
 

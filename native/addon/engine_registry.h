@@ -15,6 +15,7 @@ namespace batched {
 // What is said of an engine's model in its stats.
 struct ModelFacts {
   std::string provider;
+  std::string provider_note;  // why it is not another one; may be empty
   std::size_t lane_threads = 1;
   std::size_t wide_threads = 0;
 };

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <string>
 
 #include "engine/cost_model.h"
 #include "engine_handle.h"
@@ -24,12 +25,16 @@ class ModelHandle final : public Napi::ObjectWrap<ModelHandle> {
 
   std::shared_ptr<const OrtModel> model_;
   CostModel cost_;  // as measured while loading
+  std::string provider_note_;
 };
 
 // loadModel(options, done); see ts/native.ts.
 Napi::Value load_model(const Napi::CallbackInfo& info);
 
-// loadLibrary({ libraryPath, candidates }): { path, version, api, how }, or { code, message }.
+// loadLibrary({ libraryPath, preferred, candidates }): { path, version, api, how }, or { code, message }.
 Napi::Value load_library(const Napi::CallbackInfo& info);
+
+// preloadLibraries(paths): [{ path, error? }].
+Napi::Value preload(const Napi::CallbackInfo& info);
 
 }  // namespace batched

@@ -118,6 +118,25 @@ const char* ort_type_name(ONNXTensorElementDataType type) {
   }
 }
 
+Status view_output(const Ort::Value& value, const TensorSpec& spec, TensorView* view) {
+  const auto wrong = [&](const std::string& what) {
+    return Status(Code::kBackend, "output '" + spec.name + "' " + what);
+  };
+  if (!value.HasValue() || !value.IsTensor()) return wrong("is not a tensor");
+  const Ort::TensorTypeAndShapeInfo info = value.GetTensorTypeAndShapeInfo();
+  if (info.GetElementType() != to_ort(spec.dtype)) {
+    return wrong(std::string("is ") + ort_type_name(info.GetElementType()) + ", not " +
+                 dtype_name(spec.dtype));
+  }
+  const std::size_t rank = info.GetDimensionsCount();
+  if (rank > Dims::kMaxRank) {
+    return wrong("has " + std::to_string(rank) + " axes, more than " + std::to_string(Dims::kMaxRank));
+  }
+  *view = {spec.dtype, {}, static_cast<const std::byte*>(value.GetTensorRawData())};
+  for (const std::int64_t dim : info.GetShape()) view->dims.push_back(dim);
+  return {};
+}
+
 std::vector<DeclaredTensor> declared_inputs(const Ort::Session& session) {
   Ort::AllocatorWithDefaultOptions allocator;
   std::vector<DeclaredTensor> tensors;

@@ -56,6 +56,11 @@ export const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
 /** An engine of the model's own, with its lanes. */
 export function startEngine(model: OnnxModel, options: ModelBatchOptions): NativeEngine {
   checkOptions('inference.dynamically', options, modelBatchKinds);
+  if (model.firstTokenOnly && options.paddingSide === 'left') {
+    throw invalidInput(
+      "pooling: 'cls' of a model without attention_mask takes the first token, which paddingSide: 'left' would move",
+    );
+  }
   return model.native.start({
     ...queueOptions(options),
     maxQueueBytes: options.maxQueueBytes ?? 2 ** 30,
