@@ -7,6 +7,7 @@
         "native/engine/attachment.cc",
         "native/engine/batch_layout.cc",
         "native/engine/batch_policy.cc",
+        "native/engine/batch_watchers.cc",
         "native/engine/call_pool.cc",
         "native/engine/clock.cc",
         "native/engine/cost_model.cc",

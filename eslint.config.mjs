@@ -42,6 +42,16 @@ export default defineConfig(
     },
   },
   {
+    // Node's test runner keeps account of the promises that its functions give.
+    files: ['test/gpu/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        { allowForKnownSafeCalls: [{ from: 'package', name: ['test', 'describe'], package: 'node:test' }] },
+      ],
+    },
+  },
+  {
     files: ['**/*.mjs', '**/*.cjs'],
     extends: [tseslint.configs.recommended],
     rules: { '@typescript-eslint/no-unused-vars': unusedVars, eqeqeq: 'error' },

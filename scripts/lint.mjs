@@ -9,6 +9,7 @@ import os from 'node:os';
 import { checkLayering } from './check-layering.mjs';
 import { checkSources } from './check-sources.mjs';
 import { ensureHeaders } from './fetch-headers.mjs';
+import { checkNotices } from './package/notices.mjs';
 import { filesUnder, inRoot, root, which } from './util.mjs';
 
 const args = process.argv.slice(2);
@@ -86,8 +87,11 @@ function threadSafety() {
 const CHECKS = {
   layering: () => report(checkLayering()),
   sources: () => report(checkSources(fix)),
+  notices: () => report(checkNotices(fix)),
   'clang-format': () => {
-    const files = ['native', 'test/native', 'test/fuzz'].flatMap((folder) => filesUnder(folder, /\.(h|cc)$/));
+    const files = ['native', 'bench/native', 'test/native', 'test/fuzz'].flatMap((folder) =>
+      filesUnder(folder, /\.(h|cc)$/),
+    );
     return files.length === 0 || run(tool('clang-format'), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...files]);
   },
   'clang-tidy': () =>

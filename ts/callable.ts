@@ -1,4 +1,5 @@
 /** Dresses a function as a batched callable: the call itself, and what every batched callable carries. */
+import { type Calls, observe } from './diagnostics';
 
 /** The state of a batched callable. */
 export interface Health {
@@ -56,11 +57,17 @@ export function callable<Call extends object, Stats>(
   return call as Call & BatchedControls<Stats>;
 }
 
-/** `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. */
-export function dress<Args extends unknown[], Stats>(
-  { acall, call }: { acall: (...args: Args) => unknown; call: (...args: Args) => unknown },
+/**
+ * `asynchronous` makes the call itself an alias of `acall`, but a function of its own: it carries the controls. `name` and
+ * the rows of an input are for those who watch.
+ */
+export function dress<I, O, Stats>(
+  calls: Calls<I, O>,
   batcher: Batcher<Stats>,
   asynchronous: boolean,
+  name: string,
+  rowsOf: (input: I) => number,
 ): object {
-  return callable(asynchronous ? (...args: Args) => acall(...args) : call, acall, batcher);
+  const { acall, call } = observe(calls, name, rowsOf);
+  return callable(asynchronous ? (input: I, options?: O) => acall(input, options) : call, acall, batcher);
 }

@@ -80,7 +80,8 @@ function wrap<T, U>(
     if (isAsyncFunction(fn)) throw new TypeError(`${nameOf(fn)} is asynchronous: call it with acall`);
     return batcher.call(input);
   };
-  return dress({ acall, call }, batcher, asynchronous);
+  const rowsOf = (input: T | readonly T[]) => (Array.isArray(input) ? input.length : 1);
+  return dress({ acall, call }, batcher, asynchronous, nameOf(fn), rowsOf);
 }
 
 /** The plain and the curried form, and both as decorators. */

@@ -57,6 +57,7 @@ export const aio = {
 
 export { dynamically };
 export { batchedOf, type BatchDecorator } from './decorators';
+export type { BatchMessage, RequestMessage } from './diagnostics';
 export { BatchedError, type BatchedErrorCode } from './errors';
 export { loadLibrary } from './library';
 export { type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';

@@ -1,6 +1,7 @@
 /** `inference.dynamically` and its asynchronous sibling: batching over tensors, for a user function or an ONNX model. */
 import type { CacheOptions } from './cache/cache';
 import { cachedInference, functionRows, modelRows } from './cache/cached_inference';
+import { FeatureRows } from './cache/feature_rows';
 import { type BatchedControls, dress } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
@@ -233,10 +234,12 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
     return outputOf(batcher.call(rowsOf(features), callOptions) as RunRow[], callOptions);
   };
   const plain = { acall, call };
-  if (options.cache === undefined) return dress(plain, batcher, asynchronous);
+  const rowCount = (features: Features) => FeatureRows.forFunction(features)?.count ?? 0;
+  if (options.cache === undefined) return dress(plain, batcher, asynchronous, name, rowCount);
   const cached = cachedInference(plain, batcher, functionRows(name, side), options, name);
   // Of an async function a sync call is refused, hit or miss.
-  return dress({ ...cached.calls, ...(isAsyncFunction(fn) ? { call } : {}) }, cached.batcher, asynchronous);
+  const calls = { ...cached.calls, ...(isAsyncFunction(fn) ? { call } : {}) };
+  return dress(calls, cached.batcher, asynchronous, name, rowCount);
 }
 
 function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
@@ -254,13 +257,15 @@ function wrapEngine(
   const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
   const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
   const plain = { acall, call };
+  const { name, signature } = engine;
+  const rowCount = (features: Features) => FeatureRows.forModel(features, signature.inputs)?.count ?? 0;
   let dressed: object;
   if (options.cache === undefined) {
-    dressed = dress(plain, batcher, asynchronous);
+    dressed = dress(plain, batcher, asynchronous, name, rowCount);
   } else {
-    const rows = modelRows(engine.signature, paddingSides[engine.paddingSide]!);
+    const rows = modelRows(signature, paddingSides[engine.paddingSide]!);
     const cached = cachedInference(plain, batcher, rows, options, where);
-    dressed = dress(cached.calls, cached.batcher, asynchronous);
+    dressed = dress(cached.calls, cached.batcher, asynchronous, name, rowCount);
   }
   return Object.defineProperties(dressed, {
     model: { value: model, enumerable: true },

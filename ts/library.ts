@@ -62,8 +62,14 @@ function open(libraryPath: string | undefined, forCuda: boolean): LibraryInfo {
 }
 
 /**
- * Loads ONNX Runtime once for the process; says which library it is and why that one. A core for which CUDA is complete
- * comes before the shipped one.
+ * Loads ONNX Runtime once for the process; says which library it is and why that one. Models do so by themselves.
+ *
+ * @param libraryPath the library to use. Default: what the process has loaded already, one for which CUDA is complete, the
+ *   copy beside the addon, the one of an installed onnxruntime-node
+ * @throws BatchedError `BATCHED_LIBRARY_NOT_FOUND`, with what was tried; `BATCHED_INVALID_INPUT` if the process has loaded
+ *   another library than `libraryPath`
+ * @example
+ * const { version, path } = loadLibrary();
  */
 export const loadLibrary = (libraryPath?: string): LibraryInfo => open(libraryPath, true);
 

@@ -87,6 +87,25 @@ export interface NativeEngineStats extends NativeCounters {
  */
 export type Receiver = (numbers: Float64Array, memory: ArrayBuffer, messages: string[] | undefined) => void;
 
+export interface NativeBatchFacts {
+  rows: number;
+  tokens: number;
+  paddedTokens: number;
+  reason: 'full' | 'idle' | 'timeout' | 'staged';
+  queueMs: number;
+}
+
+/** Of an engine's batch that has been run. */
+export interface NativeBatchReport {
+  /** The engine's. */
+  name: string;
+  lane: string;
+  facts: NativeBatchFacts;
+  durationMs: number;
+  /** Why it failed. */
+  refusal?: Refusal;
+}
+
 /** Offsets in {@link NativeEngine.numbers}; the order of `CallNumbers` in native/addon/call_builder.h. */
 export const CallNumbers = {
   rows: 0,
@@ -117,6 +136,10 @@ export interface NativeEngine {
   readonly numbers: Float64Array;
   /** Where the elements of packed calls are. */
   readonly arena: ArrayBuffer;
+  /** What it goes by in diagnostics: the name of the model's file, or `'model'`. */
+  readonly name: string;
+  /** Whether the observer of this thread is told of the engine's batches, those of other threads' calls among them. */
+  watch(on: boolean): void;
   /** Takes the call into this tick; the rest is one argument per input and, optionally, the rows' lengths. */
   submit(slot: number, ...data: unknown[]): Refusal | undefined;
   /** Takes the first `count` calls described in `numbers`; refused ones go to the receiver, as results do. */
@@ -199,6 +222,8 @@ export interface NativeFunctionQueue {
   admitSingles(slots: Uint32Array, lengths: Uint32Array, count: number): number;
   /** > 0: slots written to `batch`; 0: nothing to do; < 0: ask again in that many milliseconds. */
   next(batch: Uint32Array, force: boolean): number;
+  /** What {@link next} has just bound; to be asked before anything else is. */
+  lastBatch(): NativeBatchFacts;
   /** The batch's rows have been run; `processed` of them were settled with a result. */
   finish(batch: Uint32Array, milliseconds: number, processed: number): void;
   /** Whether the row was still waiting. */
@@ -226,6 +251,8 @@ export interface Native {
   OnnxModel: abstract new () => NativeOnnxModel;
   FunctionQueue: new (options: NativeQueueOptions) => NativeFunctionQueue;
   setReceiver(receiver: Receiver): void;
+  /** The observer is told of every batch of the engines that this thread watches. */
+  setObserver(observer: (batch: NativeBatchReport) => void): void;
   /** The engine that has this id, for this thread; undefined: it is closed, or nobody has it any more. */
   attach(id: string): NativeEngine | undefined;
   loadLibrary(options: {

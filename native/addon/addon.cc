@@ -14,6 +14,10 @@ void set_receiver(const Napi::CallbackInfo& info) {
   Environment::of(info.Env())->set_receiver(info[0].As<Napi::Function>());
 }
 
+void set_observer(const Napi::CallbackInfo& info) {
+  Environment::of(info.Env())->set_observer(info[0].As<Napi::Function>());
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const Napi::Function engine = EngineHandle::define(env);
   const Napi::Function model = ModelHandle::define(env);
@@ -22,6 +26,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("OnnxModel", model);
   exports.Set("FunctionQueue", FunctionQueue::define(env));
   exports.Set("setReceiver", Napi::Function::New(env, set_receiver));
+  exports.Set("setObserver", Napi::Function::New(env, set_observer));
   exports.Set("attach", Napi::Function::New(env, attach));
   exports.Set("loadLibrary", Napi::Function::New(env, load_library));
   exports.Set("loadModel", Napi::Function::New(env, load_model));

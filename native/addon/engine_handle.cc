@@ -67,6 +67,8 @@ Napi::Function EngineHandle::define(Napi::Env env) {
                          InstanceAccessor<&EngineHandle::padding_side>("paddingSide"),
                          InstanceAccessor<&EngineHandle::numbers>("numbers"),
                          InstanceAccessor<&EngineHandle::arena>("arena"),
+                         InstanceAccessor<&EngineHandle::name>("name"),
+                         InstanceMethod<&EngineHandle::watch>("watch"),
                          InstanceMethod<&EngineHandle::submit_packed>("submitPacked"),
                          InstanceMethod<&EngineHandle::flush>("flush"),
                          InstanceMethod<&EngineHandle::run_sync>("runSync"),
@@ -126,6 +128,7 @@ void EngineHandle::end() {
   pending_.clear();
   spare_.clear();
   attachment_->leave();
+  if (watching_) engine_->unwatch(environment_.get());
   engine_->abandon(attachment_.get());
   open_.reset();
   engine_.reset();  // the last one joins
@@ -137,6 +140,22 @@ Napi::Value EngineHandle::signature(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::padding_side(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(engine_->options().padding_side));
+}
+
+Napi::Value EngineHandle::name(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), facts_.name);
+}
+
+// watch(on): whether the observer of this environment is told of every batch.
+void EngineHandle::watch(const Napi::CallbackInfo& info) {
+  const bool on = info[0].As<Napi::Boolean>();
+  if (on == watching_) return;
+  watching_ = on;
+  if (on) {
+    engine_->watch(environment_, facts_.name);
+  } else {
+    engine_->unwatch(environment_.get());
+  }
 }
 
 Napi::Value EngineHandle::numbers(const Napi::CallbackInfo& /*info*/) { return numbers_.Value(); }

@@ -42,6 +42,8 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
   Napi::Value cancel(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   Napi::Value share(const Napi::CallbackInfo& info);
+  Napi::Value name(const Napi::CallbackInfo& info);
+  void watch(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   void clear_stats(const Napi::CallbackInfo& info);
 
@@ -66,6 +68,7 @@ class EngineHandle final : public Napi::ObjectWrap<EngineHandle> {
   std::span<const std::byte> arena_view_;
   std::span<const double> number_view_;
   bool building_ = false;
+  bool watching_ = false;  // this environment hears of the engine's batches
 
   std::unique_ptr<CallBuilder> builder_;
   std::vector<std::unique_ptr<Call>> spare_;

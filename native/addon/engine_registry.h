@@ -14,6 +14,7 @@ namespace batched {
 
 // What is said of an engine's model in its stats.
 struct ModelFacts {
+  std::string name;  // its file's, or "model"
   std::string provider;
   std::string provider_note;  // why it is not another one; may be empty
   std::size_t lane_threads = 1;

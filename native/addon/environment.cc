@@ -3,8 +3,13 @@
 #include <cstring>
 #include <utility>
 
+#include "js_objects.h"
+
 namespace batched {
 namespace {
+
+// Reports that wait for the environment's thread; beyond that they are dropped.
+constexpr std::size_t kMostReports = 4096;
 
 // What an add-on keeps per environment.
 struct InstanceData {
@@ -58,6 +63,8 @@ Environment::Environment(Napi::Env env) : env_(env) {
 
 void Environment::set_receiver(Napi::Function receiver) { receiver_ = Napi::Persistent(receiver); }
 
+void Environment::set_observer(Napi::Function observer) { observer_ = Napi::Persistent(observer); }
+
 void Environment::detach() {
   detached_ = true;
   std::vector<std::pair<std::uint64_t, std::function<void()>>> actions;
@@ -65,10 +72,12 @@ void Environment::detach() {
     const MutexLock lock(mutex_);
     ended_ = true;
     mailbox_.clear();
+    reports_.clear();
   }
   actions.swap(on_end_);
   for (auto& [key, action] : actions) action();
   receiver_.Reset();
+  observer_.Reset();
   engine_class_.Reset();
   model_class_.Reset();
   wake_.Abort();
@@ -96,6 +105,17 @@ void Environment::deliver(Delivery delivery) noexcept {
   const MutexLock lock(mutex_);
   if (ended_) return;
   mailbox_.push_back(std::move(delivery));
+  wake();
+}
+
+void Environment::batch_ran(const BatchReport& report) noexcept {
+  const MutexLock lock(mutex_);
+  if (ended_ || reports_.size() >= kMostReports) return;
+  reports_.push_back(report);
+  wake();
+}
+
+void Environment::wake() {
   if (woken_) return;
   woken_ = true;
   // Under the lock, so that detach() cannot abort the function meanwhile.
@@ -106,12 +126,18 @@ void Environment::deliver(Delivery delivery) noexcept {
 
 void Environment::drain(Napi::Env env) {
   std::vector<Delivery> deliveries;
+  std::vector<BatchReport> reports;
   {
     const MutexLock lock(mutex_);
     deliveries.swap(mailbox_);
+    reports.swap(reports_);
     woken_ = false;
   }
   const std::shared_ptr<Environment> alive = shared_from_this();
+  for (const BatchReport& report : reports) {
+    const Napi::HandleScope scope(env);
+    if (!observer_.IsEmpty()) observer_.Call({report_object(env, report)});
+  }
   for (Delivery& delivery : deliveries) {
     const Napi::HandleScope scope(env);
     receive(env, std::move(delivery));

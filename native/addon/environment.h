@@ -4,7 +4,7 @@
 // one call of the thread-safe function empties it, however many deliveries came meanwhile. The function
 // keeps the process alive exactly while calls are pending.
 //
-// Threads: deliver() from any; everything else from the environment's own thread.
+// Threads: deliver() and batch_ran() from any; everything else from the environment's own thread.
 #pragma once
 
 #include <napi.h>
@@ -16,12 +16,15 @@
 #include <utility>
 #include <vector>
 
+#include "engine/batch_watchers.h"
 #include "engine/call.h"
 #include "engine/thread_annotations.h"
 
 namespace batched {
 
-class Environment final : public CompletionSink, public std::enable_shared_from_this<Environment> {
+class Environment final : public CompletionSink,
+                          public BatchWatcher,
+                          public std::enable_shared_from_this<Environment> {
  public:
   // The environment's own, made on first use and detached when the environment ends.
   static std::shared_ptr<Environment> of(Napi::Env env);
@@ -36,10 +39,16 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
 
   // The JavaScript function that settles calls; see ts/native.ts for what it is given.
   void set_receiver(Napi::Function receiver);
+  // The one that is told of batches.
+  void set_observer(Napi::Function observer);
 
   // From any lane's thread. After the environment has ended the delivery is dropped.
   void deliver(Delivery delivery) noexcept override;
   bool stays() const noexcept override { return !detached_.load(std::memory_order_relaxed); }
+
+  // The same for reports, but for a bound: a thread that is blocked may miss some. They keep no process
+  // alive.
+  void batch_ran(const BatchReport& report) noexcept override;
 
   // Pending calls keep the process alive.
   void add_pending(std::size_t calls);
@@ -56,6 +65,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
  private:
   explicit Environment(Napi::Env env);
   void detach();
+  void wake() BATCHED_REQUIRES(mutex_);
   void drain(Napi::Env env);
   void receive(Napi::Env env, Delivery delivery);
   void remove_pending(std::size_t calls);
@@ -63,6 +73,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
   Napi::Env env_;
   Napi::ThreadSafeFunction wake_;
   Napi::FunctionReference receiver_;
+  Napi::FunctionReference observer_;
   Napi::FunctionReference engine_class_;
   Napi::FunctionReference model_class_;
   std::size_t pending_ = 0;
@@ -72,6 +83,7 @@ class Environment final : public CompletionSink, public std::enable_shared_from_
 
   Mutex mutex_;
   std::vector<Delivery> mailbox_ BATCHED_GUARDED_BY(mutex_);
+  std::vector<BatchReport> reports_ BATCHED_GUARDED_BY(mutex_);
   bool woken_ BATCHED_GUARDED_BY(mutex_) = false;
   bool ended_ BATCHED_GUARDED_BY(mutex_) = false;
 };

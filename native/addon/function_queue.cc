@@ -36,6 +36,7 @@ Napi::Function FunctionQueue::define(Napi::Env env) {
                          InstanceMethod<&FunctionQueue::admit>("admit"),
                          InstanceMethod<&FunctionQueue::admit_singles>("admitSingles"),
                          InstanceMethod<&FunctionQueue::next>("next"),
+                         InstanceMethod<&FunctionQueue::last_batch>("lastBatch"),
                          InstanceMethod<&FunctionQueue::finish>("finish"),
                          InstanceMethod<&FunctionQueue::remove>("remove"),
                          InstanceMethod<&FunctionQueue::queued>("queued"),
@@ -155,9 +156,26 @@ Napi::Value FunctionQueue::next(const Napi::CallbackInfo& info) {
     useful += row->length;
     longest = std::max(longest, row->length);
   }
+  reason_ = decision.reason;
   record_ages(batch_, now, &counters_.queue_time);
   counters_.count_batch(batch_.size(), useful, std::uint64_t{longest} * batch_.size(), decision.reason);
   return Napi::Number::New(info.Env(), static_cast<double>(batch_.size()));
+}
+
+// lastBatch(): what next() has just bound.
+Napi::Value FunctionQueue::last_batch(const Napi::CallbackInfo& info) {
+  const Nanos now = clock_.now();
+  BatchFacts facts;
+  std::uint32_t longest = 0;
+  for (const Row* const row : batch_) {
+    facts.tokens += row->length;
+    facts.queued = std::max(facts.queued, now - row->enqueued);
+    longest = std::max(longest, row->length);
+  }
+  facts.rows = batch_.size();
+  facts.padded_tokens = std::uint64_t{longest} * batch_.size();
+  facts.reason = reason_;
+  return facts_object(info.Env(), facts);
 }
 
 // finish(batch, milliseconds, processed): the bound rows have been run; so many of them were settled with a

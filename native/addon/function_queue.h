@@ -27,6 +27,7 @@ class FunctionQueue final : public Napi::ObjectWrap<FunctionQueue> {
   Napi::Value admit(const Napi::CallbackInfo& info);
   Napi::Value admit_singles(const Napi::CallbackInfo& info);
   Napi::Value next(const Napi::CallbackInfo& info);
+  Napi::Value last_batch(const Napi::CallbackInfo& info);
   void finish(const Napi::CallbackInfo& info);
   Napi::Value remove(const Napi::CallbackInfo& info);
   Napi::Value queued(const Napi::CallbackInfo& info);
@@ -58,6 +59,7 @@ class FunctionQueue final : public Napi::ObjectWrap<FunctionQueue> {
   std::vector<std::unique_ptr<SlotRow[]>> blocks_;
   std::vector<Row*> entering_;
   std::vector<Row*> batch_;
+  DispatchReason reason_ = DispatchReason::kIdle;  // of the batch that was bound last
 };
 
 }  // namespace batched

@@ -1,7 +1,13 @@
 #include "js_objects.h"
 
+#include <array>
+
 namespace batched {
 namespace {
+
+// The order of DispatchReason.
+constexpr std::array<const char*, static_cast<std::size_t>(DispatchReason::kCount)> kReasonNames = {
+    "full", "idle", "timeout", "staged"};
 
 double milliseconds(Nanos nanos) { return static_cast<double>(nanos) / static_cast<double>(kMillisecond); }
 
@@ -73,13 +79,9 @@ Napi::Object counters_object(Napi::Env env, const Counters& counters) {
   set("usefulTokens", counters.useful_tokens);
   set("paddedTokens", counters.padded_tokens);
   auto reasons = Napi::Object::New(env);
-  const auto reason = [&](const char* name, DispatchReason which) {
-    reasons.Set(name, static_cast<double>(counters.reasons[static_cast<std::size_t>(which)]));
-  };
-  reason("full", DispatchReason::kFull);
-  reason("idle", DispatchReason::kIdle);
-  reason("timeout", DispatchReason::kTimeout);
-  reason("staged", DispatchReason::kStaged);
+  for (std::size_t reason = 0; reason < kReasonNames.size(); ++reason) {
+    reasons.Set(kReasonNames[reason], static_cast<double>(counters.reasons[reason]));
+  }
   object.Set("dispatchReasons", reasons);
   auto sizes = Napi::Object::New(env);
   for (std::uint32_t rows = 0; rows < counters.batch_sizes.size(); ++rows) {
@@ -116,6 +118,26 @@ Napi::Object stats_object(Napi::Env env, const EngineStats& stats) {
     lanes.Set(i, entry);
   }
   object.Set("lanes", lanes);
+  return object;
+}
+
+Napi::Object facts_object(Napi::Env env, const BatchFacts& facts) {
+  auto object = Napi::Object::New(env);
+  object.Set("rows", static_cast<double>(facts.rows));
+  object.Set("tokens", static_cast<double>(facts.tokens));
+  object.Set("paddedTokens", static_cast<double>(facts.padded_tokens));
+  object.Set("reason", kReasonNames[static_cast<std::size_t>(facts.reason)]);
+  object.Set("queueMs", milliseconds(facts.queued));
+  return object;
+}
+
+Napi::Object report_object(Napi::Env env, const BatchReport& report) {
+  auto object = Napi::Object::New(env);
+  object.Set("name", report.name);
+  object.Set("lane", report.lane);
+  object.Set("facts", facts_object(env, report.facts));
+  object.Set("durationMs", milliseconds(report.duration));
+  if (!report.status.ok()) object.Set("refusal", status_object(env, report.status));
   return object;
 }
 

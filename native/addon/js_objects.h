@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include "engine/batch_watchers.h"
 #include "engine/stats.h"
 #include "engine/status.h"
 #include "engine/tensor.h"
@@ -19,5 +20,9 @@ Napi::Object signature_object(Napi::Env env, const Signature& signature);
 // Counters as they are; times in milliseconds; see NativeStats in ts/native.ts.
 Napi::Object stats_object(Napi::Env env, const EngineStats& stats);
 Napi::Object counters_object(Napi::Env env, const Counters& counters);
+
+// NativeBatchFacts and NativeBatchReport in ts/native.ts.
+Napi::Object facts_object(Napi::Env env, const BatchFacts& facts);
+Napi::Object report_object(Napi::Env env, const BatchReport& report);
 
 }  // namespace batched

@@ -1,6 +1,7 @@
 #include "model_handle.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -49,6 +50,7 @@ struct NewModel {
   std::shared_ptr<const OrtModel> model;
   CostModel cost;
   std::string provider_note;
+  std::string name;
 };
 
 class LoadWorker final : public Napi::AsyncWorker {
@@ -59,6 +61,7 @@ class LoadWorker final : public Napi::AsyncWorker {
         preload_(options.list("preload")),
         warm_up_(options.flag("warmup")) {
     made_.provider_note = options.text("providerNote");
+    if (!options_.path.empty()) made_.name = std::filesystem::path(options_.path).filename().string();
   }
 
   void Execute() override {
@@ -93,7 +96,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   const std::vector<std::string> preload_;
   const bool warm_up_;
   Status status_;
-  NewModel made_;
+  NewModel made_{nullptr, {}, {}, "model"};
 };
 
 }  // namespace
@@ -114,6 +117,7 @@ ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   model_ = made->model;
   cost_ = made->cost;
   provider_note_ = made->provider_note;
+  name_ = made->name;
 }
 
 Napi::Value ModelHandle::signature(const Napi::CallbackInfo& info) {
@@ -126,6 +130,7 @@ Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
   options.cost = cost_;
   options.ladder = model_->ladder();
   ModelFacts facts;
+  facts.name = name_;
   facts.provider = model_->provider();
   facts.provider_note = provider_note_;
   facts.lane_threads = static_cast<std::size_t>(model_->lane_threads());

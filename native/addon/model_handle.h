@@ -26,6 +26,7 @@ class ModelHandle final : public Napi::ObjectWrap<ModelHandle> {
   std::shared_ptr<const OrtModel> model_;
   CostModel cost_;  // as measured while loading
   std::string provider_note_;
+  std::string name_;
 };
 
 // loadModel(options, done); see ts/native.ts.

@@ -299,7 +299,7 @@ void Dispatcher::completed(LaneState* lane, Status status) {
   for (const LaneState::Run& run : lane->running) lane->predicted_end += run.predicted;
   lane->stats.busy += now - lane->busy_counted;
   lane->busy_counted = now;
-  lane->ended.push_back({std::move(status), now - began});
+  lane->ended.push_back({std::move(status), began, now});
   lane->wake.notify_one();
 }
 
@@ -330,10 +330,11 @@ void Dispatcher::finish(LaneState* lane, Batch* batch, const Status& status, con
   hand_over(settlement, outputs);
 }
 
-void Dispatcher::count_run(LaneState* lane, const Batch& batch, Nanos duration) {
+void Dispatcher::count_run(LaneState* lane, const Batch& batch) {
   std::uint64_t useful = 0;
   for (const CallRow* const row : batch.rows) useful += row->length;
   const std::uint64_t padded = batch.shape.padded_tokens();
+  const Nanos duration = batch.ended - batch.began;
   MutexLock lock(mutex_);
   ++lane->stats.batches;
   counters_.count_batch(batch.rows.size(), useful, padded, batch.reason);

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "batch_watchers.h"
 #include "call.h"
 #include "call_pool.h"
 #include "clock.h"
@@ -40,7 +41,9 @@ struct Batch {
   BatchShape shape;
   DispatchReason reason = DispatchReason::kIdle;
   std::size_t slot = 0;
-  Nanos staging = 0;                          // how long it took to stage
+  Nanos staging = 0;  // how long it took to stage
+  Nanos began = 0;    // its run
+  Nanos ended = 0;
   bool alone = false;                         // it had the machine for itself when it was bound
   std::shared_ptr<RetryBudget> retry_budget;  // shared by the parts of a batch that failed; else null
 };
@@ -48,7 +51,8 @@ struct Batch {
 // How a run ended.
 struct Completion {
   Status status;
-  Nanos duration = 0;  // since it was started, or since the run before it ended if that was later
+  Nanos began = 0;  // when it was started, or when the run before it ended if that was later
+  Nanos ended = 0;
 };
 
 // What the dispatcher knows of a lane. Guarded by the dispatcher's mutex.
@@ -115,8 +119,8 @@ class Dispatcher {
   // Starting the run took the lane's thread this long, which the next batch has to allow for.
   void launched(LaneState* lane, Nanos duration);
 
-  // Counts a run that succeeded, `duration` long. Before finish().
-  void count_run(LaneState* lane, const Batch& batch, Nanos duration);
+  // Counts a run that succeeded. Before finish().
+  void count_run(LaneState* lane, const Batch& batch);
   // The batch's rows are done with `status`: settles what is to be settled and delivers it. `outputs`
   // is null unless the status is ok. Frees one slot of the lane.
   void finish(LaneState* lane, Batch* batch, const Status& status, const BatchOutputs* outputs);
@@ -137,6 +141,8 @@ class Dispatcher {
 
   // Spare calls to make new ones of.
   CallPool& pool() { return pool_; }
+
+  BatchWatchers& watchers() { return watchers_; }
 
   EngineStats stats();
   void clear_stats();
@@ -161,6 +167,7 @@ class Dispatcher {
   const Signature& signature_;
   Clock& clock_;
   CallPool pool_;
+  BatchWatchers watchers_;
 
   Mutex mutex_;
   Scheduler scheduler_ BATCHED_GUARDED_BY(mutex_);

@@ -25,9 +25,11 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "batch_layout.h"
+#include "batch_watchers.h"
 #include "call.h"
 #include "clock.h"
 #include "dispatcher.h"
@@ -81,6 +83,12 @@ class Engine {
   // Stops intake; with `drain` what was admitted still runs, without it what waits settles as kClosed.
   // Returns at once; `closed` is called when the last lane has stopped.
   void close(bool drain, std::function<void()> closed);
+
+  // `watcher` hears of every batch that is run from now on, under `name`, as often as it is added or not.
+  void watch(std::shared_ptr<BatchWatcher> watcher, std::string name) {
+    dispatcher_.watchers().add(std::move(watcher), std::move(name));
+  }
+  void unwatch(const BatchWatcher* watcher) { dispatcher_.watchers().remove(watcher); }
 
   EngineStats stats();
   void clear_stats();

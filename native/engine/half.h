@@ -31,7 +31,8 @@ inline float to_float(Half half) {
   const std::uint32_t sign = std::uint32_t{half.bits & 0x8000U} << 16;
   const std::uint32_t magnitude = half.bits & 0x7fffU;
   if (magnitude < 0x0400) {  // in units of 2^-24
-    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) / 16777216.0F));
+    return std::bit_cast<float>(sign |
+                                std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) / 16777216.0F));
   }
   // Infinities and NaNs have all exponent bits, in a float too.
   const std::uint32_t rebias = magnitude >= 0x7c00 ? 0x70000000 : 0x38000000;

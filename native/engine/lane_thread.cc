@@ -132,13 +132,16 @@ void LaneThread::run_staged() {
 void LaneThread::complete(const Completion& completion) {
   Batch batch = std::move(running_.front());
   running_.pop_front();
+  batch.began = completion.began;
+  batch.ended = completion.ended;
   const Status& status = completion.status;
   if (status.code() != Code::kDeviceLost) run_staged();
   if (status.ok()) {
-    dispatcher_.count_run(&state_, batch, completion.duration);
+    dispatcher_.count_run(&state_, batch);
     scatter(&batch);
     return;
   }
+  report(batch, status);
   free_slots_.push_back(batch.slot);
   fail(std::move(batch), status);
   if (!lost_) return;
@@ -152,6 +155,7 @@ void LaneThread::scatter(Batch* batch) {
   const TraceRange range("scatter", batch->rows.size());
   const BatchOutputs outputs{layout_, batch->shape, lane_->outputs(batch->slot)};
   const Status status = check_outputs(*batch, outputs.tensors);
+  report(*batch, status);
   if (status.ok()) {
     store_rows(*batch, outputs);
     dispatcher_.finish(&state_, batch, status, &outputs);
@@ -159,6 +163,22 @@ void LaneThread::scatter(Batch* batch) {
     dispatcher_.finish(&state_, batch, status, nullptr);
   }
   free_slots_.push_back(batch->slot);
+}
+
+void LaneThread::report(const Batch& batch, const Status& status) {
+  if (!dispatcher_.watchers().any()) return;
+  BatchReport report;
+  report.lane = state_.stats.name;
+  report.facts.rows = batch.rows.size();
+  report.facts.padded_tokens = batch.shape.padded_tokens();
+  report.facts.reason = batch.reason;
+  for (const CallRow* const row : batch.rows) {
+    report.facts.tokens += row->length;
+    report.facts.queued = std::max(report.facts.queued, batch.began - row->enqueued);
+  }
+  report.duration = batch.ended - batch.began;
+  report.status = status;
+  dispatcher_.watchers().tell(std::move(report));
 }
 
 void LaneThread::fail(Batch batch, const Status& status) {

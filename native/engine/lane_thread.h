@@ -47,6 +47,8 @@ class LaneThread {
   void complete(const Completion& completion);
   void scatter(Batch* batch);
   void fail(Batch batch, const Status& status);
+  // Tells those who watch of a run that has ended. Its rows are still the lane's.
+  void report(const Batch& batch, const Status& status);
   Status check_outputs(const Batch& batch, std::span<const TensorView> outputs) const;
   void store_rows(const Batch& batch, const BatchOutputs& outputs) const;
 

@@ -1,9 +1,13 @@
 #include "ort_library.h"
 
 #include <dlfcn.h>
+#if defined(__APPLE__)
+#include <mach-o/dyld.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +28,9 @@ namespace {
 constexpr const char* kLibraryName = "libonnxruntime.dylib";
 #else
 constexpr const char* kLibraryName = "libonnxruntime.so.1";
+// Of the copy that prebuilt packages ship, lest it be taken for another version that is asked for by its
+// soname; see scripts/package/prebuilds.mjs.
+constexpr const char* kOwnSoname = "libbatched-ort.so.1";
 #endif
 
 // The functions used here are in every release since this one.
@@ -137,9 +144,27 @@ std::string shipped_path() {
   return (std::filesystem::path(own).parent_path() / kLibraryName).string();
 }
 
-// A core that something else has brought into the process. `*found` tells whether there is one.
+// A core that something else (another copy of this addon, say) has brought into the process, or null.
+void* already_loaded() {
+  constexpr int kFlags = RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD;
+#if defined(__APPLE__)
+  // By path: here a library is not found by its mere name.
+  for (std::uint32_t i = 0; i < _dyld_image_count(); ++i) {
+    const char* const path = _dyld_get_image_name(i);
+    if (path == nullptr) continue;
+    const std::string name = std::filesystem::path(path).filename().string();
+    if (name.starts_with("libonnxruntime.") && name.ends_with(".dylib")) return dlopen(path, kFlags);
+  }
+  return nullptr;
+#else
+  void* const handle = dlopen(kLibraryName, kFlags);
+  return handle != nullptr ? handle : dlopen(kOwnSoname, kFlags);
+#endif
+}
+
+// Takes that one. `*found` tells whether there is one.
 Status reuse(const LibraryOptions& options, bool* found) {
-  void* const handle = dlopen(kLibraryName, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+  void* const handle = already_loaded();
   *found = handle != nullptr;
   if (handle == nullptr) return {};
   const void* const symbol = dlsym(handle, "OrtGetApiBase");

@@ -6,12 +6,14 @@ import {
   aio,
   type AsyncBatched,
   type Batched,
+  type BatchMessage,
   type BatchStats,
   type Cache,
   type CacheStats,
   DiskCache,
   dynamically,
   MemoryCache,
+  type RequestMessage,
 } from '../../ts';
 
 const lengths = (items: string[]): number[] => items.map((item) => item.length);
@@ -118,6 +120,13 @@ expectTypeOf(f.close({ drain: false })).toEqualTypeOf<Promise<void>>();
 expectTypeOf(f[Symbol.asyncDispose]).returns.toEqualTypeOf<Promise<void>>();
 // @ts-expect-error a snapshot is read
 f.stats = g.stats;
+
+// --- Messages of diagnostics channels
+
+expectTypeOf<BatchMessage['reason']>().toEqualTypeOf<keyof BatchStats['dispatchReasons']>();
+expectTypeOf<RequestMessage['outcome']>()
+  .exclude<'ok' | 'failed' | 'cancelled' | 'timedOut' | 'rejected' | 'closed'>()
+  .toBeNever();
 
 // --- Caches
 

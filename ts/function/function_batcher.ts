@@ -8,10 +8,11 @@
 import type { CacheOptions } from '../cache/cache';
 import { CallDeadlines, longestTimerMs } from './call_deadlines';
 import { deferred, takeReject, takeResolve } from '../deferred';
+import { type BatchMessage, batches } from '../diagnostics';
 import { EnteringCalls } from './entering_calls';
 import { BatchedError, NativeCode } from '../errors';
 import { type CallRequest, ItemCall } from './item_call';
-import { native, type NativeFunctionQueue } from '../native';
+import { native, type NativeBatchFacts, type NativeFunctionQueue } from '../native';
 import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOptions } from '../options';
 import { batchStats, type BatchStats } from '../stats';
 import { describe, invalidInput } from '../tensor';
@@ -327,41 +328,48 @@ export class FunctionBatcher<T, U> {
   /** Runs a batch and settles it; true: it turned out to be asynchronous and settles later. */
   #runBatch(batch: Uint32Array<ArrayBuffer>): boolean {
     const start = performance.now();
+    const facts = batches.hasSubscribers ? this.#queue.lastBatch() : undefined;
     let results: U[] | PromiseLike<U[]>;
     this.#running++;
     try {
       results = this.#run(this.#itemsOf(batch));
       if (isPromise(results)) {
-        this.#await(batch, results, start);
+        this.#await(batch, results, start, facts);
         return true;
       }
     } catch (error) {
       this.#running--;
-      this.#fail(batch, error, start);
+      this.#fail(batch, error, start, facts);
       return false;
     }
     this.#running--;
-    this.#succeed(batch, results, start);
+    this.#succeed(batch, results, start, facts);
     return false;
   }
 
-  #await(batch: Uint32Array<ArrayBuffer>, results: PromiseLike<U[]>, start: number): void {
+  #await(
+    batch: Uint32Array<ArrayBuffer>,
+    results: PromiseLike<U[]>,
+    start: number,
+    facts: NativeBatchFacts | undefined,
+  ): void {
     // Of a thenable that is no promise, resolve() makes one that settles once whatever it does.
     Promise.resolve(results).then(
       (values) => {
         this.#running--;
-        this.#succeed(batch, values, start);
+        this.#succeed(batch, values, start, facts);
         this.#pump();
       },
       (error: unknown) => {
         this.#running--;
-        this.#fail(batch, error, start);
+        this.#fail(batch, error, start, facts);
         this.#pump();
       },
     );
   }
 
-  #succeed(batch: Uint32Array<ArrayBuffer>, results: U[], start: number): void {
+  /** `facts`: what is told of the batch, if anybody wants to know. */
+  #succeed(batch: Uint32Array<ArrayBuffer>, results: U[], start: number, facts: NativeBatchFacts | undefined): void {
     const milliseconds = performance.now() - start;
     let processed = 0;
     try {
@@ -379,18 +387,32 @@ export class FunctionBatcher<T, U> {
         call.take(this.#places[slot]!, result);
       }
     } catch (error) {
-      this.#fail(batch, error, start, processed);
+      this.#fail(batch, error, start, facts, processed);
       return;
     }
     this.#finish(batch, milliseconds, processed);
+    if (facts !== undefined) this.#publish(facts, milliseconds);
   }
 
   /** `processed` of the batch's rows have got their result. */
-  #fail(batch: Uint32Array<ArrayBuffer>, error: unknown, start: number, processed = 0): void {
+  #fail(
+    batch: Uint32Array<ArrayBuffer>,
+    error: unknown,
+    start: number,
+    facts: NativeBatchFacts | undefined,
+    processed = 0,
+  ): void {
     const owners = new Set<ItemCall<T, U>>();
     for (const slot of batch) owners.add(this.#owners[slot]!);
-    this.#finish(batch, performance.now() - start, processed);
+    const milliseconds = performance.now() - start;
+    this.#finish(batch, milliseconds, processed);
     for (const call of owners) this.#settle(call, NativeCode.backend, error);
+    if (facts !== undefined) this.#publish(facts, milliseconds, { error });
+  }
+
+  /** Last of all: a subscriber may do anything. */
+  #publish(facts: NativeBatchFacts, durationMs: number, failure?: { error: unknown }): void {
+    batches.publish({ name: this.#name, kind: 'function', ...facts, durationMs, ...failure } satisfies BatchMessage);
   }
 
   #finish(batch: Uint32Array<ArrayBuffer>, milliseconds: number, processed: number): void {

@@ -1,6 +1,7 @@
 /** Calls into a model: from features to slots and back to tensors. */
 import type { CacheOptions } from '../cache/cache';
 import { deferred, takeReject, takeResolve } from '../deferred';
+import { batches } from '../diagnostics';
 import { fromNative, NativeCode } from '../errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from '../native';
@@ -80,6 +81,7 @@ export class ModelBatcher {
   readonly #fixedBatch: number;
   #scheduled = false;
   #reading = false;
+  #watching = false;
 
   constructor(engine: NativeEngine, lengthOf: ModelBatchOptions['lengthOf']) {
     this.#engine = engine;
@@ -131,6 +133,7 @@ export class ModelBatcher {
   /** Blocks this thread, and only this thread. */
   call(features: Features, options?: ModelCallOptions): Output | Output[] {
     if (options !== undefined) checkCallOptions(options);
+    if (batches.hasSubscribers !== this.#watching) this.#watch();
     const unstacked = options?.stack === false;
     const result = this.#runSync(features, options, unstacked ? CallNumbers.unstacked : 0);
     let output: Output | Output[] | undefined;
@@ -214,9 +217,16 @@ export class ModelBatcher {
 
   readonly #flush = (): void => {
     this.#scheduled = false;
+    if (batches.hasSubscribers !== this.#watching) this.#watch();
     this.#packed.handOver(false);
     this.#engine.flush();
   };
+
+  /** This thread has got its first subscriber to batches, or lost its last one. */
+  #watch(): void {
+    this.#watching = !this.#watching;
+    this.#engine.watch(this.#watching);
+  }
 
   /** May be asked for while a call is being described: by a getter among its features, or by lengthOf. */
   #handOver(): void {
