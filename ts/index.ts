@@ -59,6 +59,7 @@ export { dynamically };
 export { batchedOf, type BatchDecorator } from './decorators';
 export type { BatchMessage, RequestMessage } from './diagnostics';
 export { BatchedError, type BatchedErrorCode } from './errors';
+export type { Provider } from './cuda/plan';
 export { loadLibrary } from './library';
 export { type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
 export type { LibraryInfo } from './native';
@@ -96,5 +97,5 @@ export type { ModelBatchOptions, ModelCallOptions, Output } from './model/model_
 export type { BatchOptions, CallOptions, PaddingSide, PriorityStrategy } from './options';
 export type { TrimOutputs } from './function/output_trims';
 export type { ModelToken } from './sharing';
-export type { BatchCost, BatchStats, DispatchReasons, LaneStats, ModelStats, Percentiles } from './stats';
+export type { BatchCost, BatchStats, DeviceStats, DispatchReasons, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

@@ -36,6 +36,14 @@ export interface BatchCost {
   perBatch: number;
 }
 
+/** What a lane makes of its GPU. */
+export interface DeviceStats {
+  /** Part of the time, 0 to 1, in which the GPU computed its batches, by the GPU's own clock. */
+  busy: number;
+  /** Bytes of GPU memory that it has taken, weights included. */
+  bytes: number;
+}
+
 /** One lane of a model's engine. */
 export interface LaneStats {
   /** The name of its thread, such as `batched-cpu-0`. */
@@ -46,11 +54,8 @@ export interface LaneStats {
   busy: number;
   /** False when its device is lost; it takes no more batches then. */
   healthy: boolean;
-  /**
-   * Of a lane on a GPU: the part of the time in which the GPU computed its batches, by the GPU's own clock, and the bytes
-   * of GPU memory that it has taken, weights included.
-   */
-  device?: { busy: number; bytes: number };
+  /** Of a lane on a GPU. */
+  device?: DeviceStats;
 }
 
 /**

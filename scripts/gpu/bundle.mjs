@@ -1,5 +1,5 @@
 // npm run bundle:gpu: writes build/gpu-bundle, all that a machine with a GPU but without npm needs to test and measure
-// this checkout, in parts of at most 50 MB. assemble.sh puts them together there; docs/guides/gpu-bundle.md says how.
+// this checkout, in parts of at most 50 MB. assemble.sh puts them together there; docs/gpu-bundle.md says how.
 //
 // Two archives, so that a change of ours is one small part to send again:
 //   app      part-00   dist, the addon, the raw loop, benches and tests as plain JavaScript, npm packages, texts
@@ -220,5 +220,5 @@ main(() => {
     const list = parts.map(({ file, bytes: size }) => `${file} ${(size / 1e6).toFixed(1)} MB`).join(', ');
     console.log(`${name}: ${(bytes / 1e6).toFixed(1)} MB in ${list}`);
   }
-  console.log(`in ${OUT}: docs/guides/gpu-bundle.md says what to do with it`);
+  console.log(`in ${OUT}: docs/gpu-bundle.md says what to do with it`);
 });

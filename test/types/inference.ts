@@ -10,6 +10,7 @@ import {
   type BatchedInference,
   type BatchedModel,
   type Features,
+  type Feature,
   inference,
   MemoryCache,
   type ModelInfo,
@@ -27,6 +28,7 @@ type Tensors = Record<string, Tensor>;
 // --- Functions: what they return is what callers get
 
 const one = inference.dynamically((_: Tensors) => tensor, { padTokens: { ids: 1 }, paddingSide: 'left' });
+inference.dynamically((_: Tensors) => tensor, { lengthOf: (_feature: Feature, row: number) => row });
 expectTypeOf(one).toEqualTypeOf<BatchedInference<Tensor>>();
 expectTypeOf(one({ ids: [[1, 2], [3]] })).toEqualTypeOf<Tensor>();
 expectTypeOf(one({ ids: [[1]] }, { stack: false })).toEqualTypeOf<Tensor[]>();

@@ -1,6 +1,7 @@
 /** What a model runs on: decided from what its caller wants and what the machine has. Pure. */
 import type { CudaSearch } from './search';
 
+/** What can run a model: ONNX Runtime's execution providers that batched knows. */
 export type Provider = 'cuda' | 'cpu';
 
 export interface ProviderPlan {
