@@ -146,3 +146,17 @@ class Outcomes {
     });
   }
 }
+
+/** The highest of samples ten times a second. */
+class Highest {
+  value = 0;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(sample: () => number) {
+    this.#timer = setInterval(() => (this.value = Math.max(this.value, sample())), 100);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
