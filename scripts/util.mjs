@@ -93,9 +93,9 @@ export function step(name, title, ...commands) {
   process.stderr.write(`${title} ... `);
   const out = fs.openSync(log, 'w');
   try {
-    for (const [command, args, env] of commands) {
+    for (const [command, args, env, cwd = root] of commands) {
       fs.writeSync(out, `$ ${command} ${args.join(' ')}\n`);
-      const options = { cwd: root, stdio: ['ignore', out, out], env: { ...process.env, ...env } };
+      const options = { cwd, stdio: ['ignore', out, out], env: { ...process.env, ...env } };
       const { status, signal, error } = spawnSync(command, args, options);
       if (status !== 0) {
         process.stderr.write('failed\n');

@@ -17,9 +17,12 @@ export interface GpuModel {
   readonly longest: number;
 }
 
-/** Fused as ONNX Runtime's transformers optimizer would; on CPU in fp32, where fp16 is slow. */
+/**
+ * With ONNX Runtime's own operators, as its transformers optimizer leaves them, and the mask that CUDA has a fused
+ * attention for (the engine pads on the right). On CPU in fp32, where fp16 is slow.
+ */
 export async function gpuModel(name: ModelName, provider: string): Promise<GpuModel> {
-  const encoder = { precision: provider === 'cpu' ? 'fp32' : 'fp16', fused: true } as const;
+  const encoder = { precision: provider === 'cpu' ? 'fp32' : 'fp16', padding: 'right' } as const;
   const config = name === 'minilm' ? minilmConfig() : RANDOM_BERT_SIZES[name];
   const path = await ensureModel(
     name === 'minilm' ? { kind: 'minilm', ...encoder } : { kind: 'random', size: name, ...encoder },

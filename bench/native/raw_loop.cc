@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/batch_layout.h"
 #include "engine/clock.h"
 #include "engine/lane.h"
 #include "engine/status.h"
@@ -95,36 +96,42 @@ void fill(std::vector<std::byte>* data, const std::string& name, std::uint64_t s
   }
 }
 
+// The same text in every row, laid out as the engine would.
 Status make_batch(const Signature& signature, std::size_t rows, std::uint32_t length, Batch* batch) {
-  batch->shape.rows = rows;
-  batch->shape.longest = length;
+  std::vector<std::vector<std::byte>> data;
+  std::vector<RowInput> row;
   for (const TensorSpec& spec : signature.inputs) {
     Dims dims;
     for (std::size_t axis = 0; axis < spec.axes.size(); ++axis) {
-      const bool is_batch = static_cast<int>(axis) == spec.batch_axis;
-      if (is_batch) {
-        dims.push_back(static_cast<std::int64_t>(rows));
-      } else {
-        dims.push_back(spec.axes[axis].dynamic() ? std::int64_t{length} : spec.axes[axis].size);
-      }
+      if (static_cast<int>(axis) == spec.batch_axis) continue;
+      dims.push_back(spec.axes[axis].dynamic() ? std::int64_t{length} : spec.axes[axis].size);
     }
-    std::vector<std::byte> data(dims.elements() * element_size(spec.dtype));
+    std::vector<std::byte>& values = data.emplace_back(dims.elements() * element_size(spec.dtype));
     switch (spec.dtype) {
       case DType::kInt64:
-        fill<std::int64_t>(&data, spec.name, rows + length);
+        fill<std::int64_t>(&values, spec.name, length);
         break;
       case DType::kInt32:
-        fill<std::int32_t>(&data, spec.name, rows + length);
+        fill<std::int32_t>(&values, spec.name, length);
         break;
       case DType::kFloat32:
-        fill<float>(&data, spec.name, rows + length);
+        fill<float>(&values, spec.name, length);
         break;
       default:
         return {Code::kInvalidInput, "input '" + spec.name + "' is " + dtype_name(spec.dtype) +
                                          "; raw_loop makes up int64, int32 and float32"};
     }
-    batch->shape.inputs.push_back(dims);
-    batch->inputs.push_back(std::move(data));
+    row.push_back({values.data(), dims});
+  }
+  const BatchLayout layout(signature, PaddingSide::kRight);
+  const std::vector<RowInputs> all(rows, RowInputs(row));
+  batch->shape.rows = rows;
+  batch->shape.longest = length;
+  layout.fit(all, &batch->shape);
+  for (std::size_t i = 0; i < signature.inputs.size(); ++i) {
+    const Dims& dims = batch->shape.inputs[i];
+    batch->inputs.emplace_back(dims.elements() * element_size(signature.inputs[i].dtype));
+    layout.gather(all, batch->shape, i, batch->inputs.back().data());
   }
   return {};
 }

@@ -83,7 +83,8 @@ interface Subject {
 
 interface Limit {
   readonly batchSize: number;
-  readonly sequencesPerS: number;
+  /** Of the raw loop; undefined: it failed. */
+  readonly sequencesPerS: number | undefined;
   /** Of a run with one row, where the mix has one length. */
   readonly loneUs: number | undefined;
 }
@@ -94,48 +95,91 @@ export const gpu: Suite = {
   async run(settings, report) {
     const provider = settings.provider ?? 'cuda';
     const names = modelsOf(settings);
-    const amount = amounts(provider, settings.quick);
     const watch = GpuWatch.start();
-    const end = performance.now() + 6e4 * (settings.minutes ?? Infinity);
+    const failures: string[] = [];
+    const session: Session = {
+      provider,
+      amount: amounts(provider, settings.quick),
+      end: performance.now() + 6e4 * (settings.minutes ?? Infinity),
+      watch,
+      report,
+      settings,
+      // Time on such a machine is scarce: what fails costs its own figures only.
+      attempt: async (what, work) => {
+        try {
+          return await work();
+        } catch (error) {
+          failures.push(`${what}: ${(error as Error).message}`);
+          settings.log(`FAILED ${failures.at(-1)!}`);
+          return undefined;
+        }
+      },
+    };
     try {
       for (let round = 0; round < settings.rounds; round++) {
-        for (const name of names) {
-          const begin = performance.now();
-          const model = await gpuModel(name, provider);
-          settings.log(`${name}: ${model.path} (${((performance.now() - begin) / 1e3).toFixed(1)} s)`);
-          const raw = await RawLoop.start(model.path, loadLibrary().path, provider);
-          const subjects: (Subject & { limit: Limit })[] = [];
-          try {
-            for (const mix of mixNames) {
-              if ((fixedLength(mix) ?? 0) > model.longest) continue;
-              if (performance.now() > end) {
-                settings.log(`${name}/${mix}: left out, the time is up`);
-                continue;
-              }
-              const texts = await textsOf(mix, model, amount.texts);
-              const subject = { name: `gpu/${name}/${mix}`, mix, model, texts, provider };
-              const limit = await findLimit(raw, subject, amount, report, settings.log);
-              if (limit !== undefined) subjects.push({ ...subject, limit });
-              settings.save();
-            }
-          } finally {
-            await raw.close();
-          }
-          for (const subject of subjects) {
-            if (performance.now() > end) {
-              settings.log(`${subject.name}: clients left out, the time is up`);
-              continue;
-            }
-            await measure(subject, subject.limit, amount, report, watch, settings.log);
-            settings.save();
-          }
-        }
+        for (const name of names) await session.attempt(name, () => measureModel(name, session));
       }
     } finally {
       watch.stop();
     }
+    if (failures.length > 0) {
+      settings.log(`\n${report.table()}`);
+      throw new Error(`failed:\n  ${failures.join('\n  ')}`);
+    }
   },
 };
+
+/** What all measurements share. */
+interface Session {
+  readonly provider: string;
+  readonly amount: Amounts;
+  /** Of performance.now(). */
+  readonly end: number;
+  readonly watch: GpuWatch;
+  readonly report: Report;
+  readonly settings: Settings;
+  /** Undefined, and one failure more, if it rejects. */
+  readonly attempt: <T>(what: string, work: () => Promise<T>) => Promise<T | undefined>;
+}
+
+/** The raw loop first, over all mixes, and then, when its memory is free again, the clients. */
+async function measureModel(name: ModelName, session: Session): Promise<void> {
+  const { provider, amount, settings, attempt } = session;
+  const begin = performance.now();
+  const model = await gpuModel(name, provider);
+  settings.log(`${name}: ${model.path} (${((performance.now() - begin) / 1e3).toFixed(1)} s)`);
+  const subjects: Subject[] = [];
+  for (const mix of mixNames) {
+    if ((fixedLength(mix) ?? 0) > model.longest) continue;
+    subjects.push({ name: `gpu/${name}/${mix}`, mix, model, texts: await textsOf(mix, model, amount.texts), provider });
+  }
+  const inTime = (what: string): boolean => {
+    if (performance.now() <= session.end) return true;
+    settings.log(`${what}: left out, the time is up`);
+    return false;
+  };
+  const limits = new Map<MixName, Limit>();
+  const raw = await attempt(`${name}, raw loop`, () => RawLoop.start(model.path, loadLibrary().path, provider));
+  for (const subject of raw === undefined ? [] : subjects) {
+    if (!inTime(`${subject.name}, raw loop`)) continue;
+    const limit = await attempt(`${subject.name}, raw loop`, () => findLimit(raw!, subject, session));
+    if (limit !== undefined) limits.set(subject.mix, limit);
+    settings.save();
+  }
+  await raw?.close();
+  for (const subject of subjects) {
+    if (!inTime(subject.name)) continue;
+    await attempt(subject.name, () => measure(subject, limits.get(subject.mix) ?? noLimit(subject, amount), session));
+    settings.save();
+  }
+}
+
+/** Where the raw loop failed: a batch size that is not far off, and nothing to compare with. */
+function noLimit({ texts }: Subject, { mostTokens, batchSizes }: Amounts): Limit {
+  const longest = Math.max(...texts.map(({ length }) => length));
+  const fitting = batchSizes.filter((rows) => rows <= 128 && rows * longest <= mostTokens);
+  return { batchSize: fitting.at(-1) ?? 1, sequencesPerS: undefined, loneUs: undefined };
+}
 
 function modelsOf({ models, quick, provider }: Settings): readonly ModelName[] {
   if (models === undefined) return provider === 'cpu' && quick ? ['micro'] : ['base', 'minilm', 'large'];
@@ -155,14 +199,11 @@ function staticBatches(texts: readonly Encoded[], rows: number): BatchSize[] {
   return new Random(1, 'static batches').shuffle(batches);
 }
 
-/** The raw loop at its best batch. Undefined: it could not run at all. */
-async function findLimit(
-  raw: RawLoop,
-  { name, mix, texts }: Subject,
-  { batchSizes, mostTokens, rawSeconds }: Amounts,
-  report: Report,
-  log: (line: string) => void,
-): Promise<Limit | undefined> {
+/** The raw loop at its best batch. */
+async function findLimit(raw: RawLoop, { name, mix, texts }: Subject, session: Session): Promise<Limit> {
+  const { batchSizes, mostTokens, rawSeconds } = session.amount;
+  const { report } = session;
+  const { log } = session.settings;
   const length = fixedLength(mix);
   const longest = Math.max(...texts.map((text) => text.length));
   const tried: { batchSize: number; sequencesPerS: number }[] = [];
@@ -174,11 +215,11 @@ async function findLimit(
       tried.push({ batchSize, sequencesPerS: rows / seconds });
       if (p50Us > longestRunUs) break;
     } catch (error) {
+      if (tried.length === 0) throw error;
       log(`${name}: the raw loop with ${batchSize} rows: ${(error as Error).message}`);
       break;
     }
   }
-  if (tried.length === 0) return undefined;
   const most = Math.max(...tried.map(({ sequencesPerS }) => sequencesPerS));
   const { batchSize } = tried.find(({ sequencesPerS }) => sequencesPerS >= asGood * most)!;
   log(
@@ -193,14 +234,10 @@ async function findLimit(
   return { batchSize, sequencesPerS: most, loneUs: lone.p50Us };
 }
 
-async function measure(
-  { name, model, texts, provider }: Subject,
-  limit: Limit,
-  amount: Amounts,
-  report: Report,
-  watch: GpuWatch,
-  log: (line: string) => void,
-): Promise<void> {
+async function measure(subject: Subject, limit: Limit, session: Session): Promise<void> {
+  const { name, model, texts, provider } = subject;
+  const { amount, report, watch } = session;
+  const { log } = session.settings;
   const begin = performance.now();
   const executionProviders = [provider as 'cpu' | 'cuda'];
   const ours = await inference.load(model.path, { executionProviders, batchSize: limit.batchSize });
@@ -208,19 +245,21 @@ async function measure(
     if (ours.stats.provider !== provider) throw new Error(`the model runs on ${ours.stats.provider}, not ${provider}`);
     report.add(`${name}/load-s`, 's', (performance.now() - begin) / 1e3);
     const goal = (wanted: Goal, holds = true): Goal | undefined => (provider === 'cuda' && holds ? wanted : undefined);
-    if (limit.loneUs !== undefined) {
+    if (fixedLength(subject.mix) !== undefined) {
       const { p50, p99 } = await lone(ours, texts[0]!, amount.loneCalls);
+      const added = p50 - (limit.loneUs ?? NaN);
       report.add(`${name}/lone-p50-us`, 'us', p50);
       report.add(`${name}/lone-p99-us`, 'us', p99);
-      report.add(`${name}/lone-added-us`, 'us', p50 - limit.loneUs, goal({ atMost: 100 }));
-      log(`${name} lone: ${p50.toFixed(0)} us, raw run ${limit.loneUs.toFixed(0)} us`);
+      if (limit.loneUs !== undefined) report.add(`${name}/lone-added-us`, 'us', added, goal({ atMost: 100 }));
+      log(`${name} lone: ${p50.toFixed(0)} us, ${added.toFixed(0)} us more than a raw run`);
     }
     for (const clients of clientCounts) {
       const load = await drive(ours, texts, clients, amount, watch);
       const at = `${name}/${clients}-clients`;
-      const ofRaw = load.sequencesPerS / limit.sequencesPerS;
+      const ofRaw = load.sequencesPerS / (limit.sequencesPerS ?? NaN);
       const isHeadline = name === 'gpu/base/128' && clients === 1024;
-      report.add(`${at}/of-raw`, '', ofRaw, goal({ atLeast: 0.97 }, clients >= clientsPerRow * limit.batchSize));
+      const fills = clients >= clientsPerRow * limit.batchSize;
+      if (limit.sequencesPerS !== undefined) report.add(`${at}/of-raw`, '', ofRaw, goal({ atLeast: 0.97 }, fills));
       report.add(`${at}/sequences-per-s`, '1/s', load.sequencesPerS, goal({ atLeast: 16_000 }, isHeadline));
       report.add(`${at}/tokens-per-s`, '1/s', load.tokensPerS);
       report.add(`${at}/mean-batch`, 'rows', load.meanBatch);

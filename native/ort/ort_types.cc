@@ -118,7 +118,7 @@ const char* ort_type_name(ONNXTensorElementDataType type) {
   }
 }
 
-Status view_output(const Ort::Value& value, const TensorSpec& spec, TensorView* view) {
+Status view_output(Ort::Value& value, const TensorSpec& spec, TensorView* view) {
   const auto wrong = [&](const std::string& what) {
     return Status(Code::kBackend, "output '" + spec.name + "' " + what);
   };
@@ -132,7 +132,8 @@ Status view_output(const Ort::Value& value, const TensorSpec& spec, TensorView* 
   if (rank > Dims::kMaxRank) {
     return wrong("has " + std::to_string(rank) + " axes, more than " + std::to_string(Dims::kMaxRank));
   }
-  *view = {spec.dtype, {}, static_cast<const std::byte*>(value.GetTensorRawData())};
+  // GetTensorRawData would call an entry that the tables of libraries before 1.23 end before.
+  *view = {spec.dtype, {}, static_cast<const std::byte*>(value.GetTensorMutableRawData())};
   for (const std::int64_t dim : info.GetShape()) view->dims.push_back(dim);
   return {};
 }

@@ -19,7 +19,7 @@ bool from_ort(ONNXTensorElementDataType type, DType* dtype);
 const char* ort_type_name(ONNXTensorElementDataType type);
 
 // A run's output as it turned out, wherever its data lies. kBackend if it is not what `spec` says.
-Status view_output(const Ort::Value& value, const TensorSpec& spec, TensorView* view);
+Status view_output(Ort::Value& value, const TensorSpec& spec, TensorView* view);
 
 // What the session's model declares. Throws Ort::Exception.
 std::vector<DeclaredTensor> declared_inputs(const Ort::Session& session);

@@ -356,9 +356,11 @@ class Session:
         tests = read_tests(report)
         passed = sum(1 for test in tests if test["ok"])
         self.say("%d of %d tests passed" % (passed, len(tests)))
-        for test in tests:
-            if not test["ok"]:
-                self.say("  FAILED %s: %s" % (test["name"], (test.get("message") or "").strip()[:600]))
+        broken = [test for test in tests if not test["ok"]]
+        for test in broken[:12]:
+            self.say("  FAILED %s: %s" % (test["name"], (test.get("message") or "").strip()[:300]))
+        if len(broken) > 12:
+            self.say("  ... and %d more, in log.txt" % (len(broken) - 12))
         found = {"passed": passed, "failed": len(tests) - passed, "tests": tests}
         if failure is not None or passed < len(tests) or not tests:
             failure = failure or Failed("%d of %d tests failed" % (len(tests) - passed, len(tests)))
@@ -385,8 +387,6 @@ class Session:
                 found["report"] = json.load(file)
             found["table"] = bench_table(found["report"]["results"])
             self.say(found["table"])
-        if failure is not None:
-            self.say(text[-2000:].strip())
         if failure is not None or "report" not in found:
             failure = failure or Failed("bench gpu wrote no report")
             failure.found = found

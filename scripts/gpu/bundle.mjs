@@ -14,7 +14,7 @@ import { ADDON, buildNative } from '../build-native.mjs';
 import { ensureHeaders } from '../fetch-headers.mjs';
 import { Advice, filesUnder, inRoot, installAdvice, main, step, which } from '../util.mjs';
 import { ensureNvtx } from './nvtx.mjs';
-import { fetchPackageFiles } from './package-files.mjs';
+import { cacheDir, fetchPackageFiles } from './package-files.mjs';
 import { buildRawLoop } from './raw-loop.mjs';
 
 const PART_BYTES = 50e6;
@@ -178,11 +178,13 @@ function cut(name, file, first) {
 /** The compressed runtime takes minutes to make and hardly ever changes. */
 function runtimeArchive() {
   const print = sha256(JSON.stringify([NODE, PROVIDER, sha256(fs.readFileSync(inRoot(CORE))), PART_BYTES]));
-  const file = inRoot(WORK, `runtime-${print.slice(0, 12)}.tar.xz`);
+  const file = path.join(cacheDir(), 'packages', `gpu-runtime-${print.slice(0, 12)}.tar.xz`);
   if (fs.existsSync(file)) return file;
   makeRuntime(inRoot(WORK, 'runtime'));
   const made = pack('runtime', inRoot(WORK, 'runtime'), inRoot(WORK, 'runtime.tar'));
-  fs.renameSync(made, file);
+  fs.copyFileSync(made, `${file}.${process.pid}`);
+  fs.renameSync(`${file}.${process.pid}`, file);
+  fs.rmSync(made);
   fs.rmSync(inRoot(WORK, 'runtime'), { recursive: true });
   return file;
 }

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { Advice, inRoot, isProgram, main, step, which } from '../util.mjs';
+import { Advice, isProgram, main, step, which } from '../util.mjs';
+import { cacheDir } from './package-files.mjs';
 
 const WHEEL = {
   version: '13.4.92',
@@ -14,8 +15,6 @@ const WHEEL = {
   sha256: '6d14c3b7a91917892f0f54fca352acd315fbadcc92bdc616a9bc3f626e9f1e28',
 };
 const HEADER = 'include/nvtx3/nvToolsExt.h';
-
-const cacheDir = () => path.resolve(process.env.BATCHED_CACHE_DIR || inRoot('.cache'));
 
 /** A folder that has include/nvtx3; undefined where there is neither a toolkit nor pip. */
 export function ensureNvtx() {

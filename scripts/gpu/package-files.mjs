@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { Advice, inRoot, step } from '../util.mjs';
 
-const cacheDir = () => path.resolve(process.env.BATCHED_CACHE_DIR || inRoot('.cache'));
+export const cacheDir = () => path.resolve(process.env.BATCHED_CACHE_DIR || inRoot('.cache'));
 
 /** The folder in which `files` lie under their names in the package. */
 export function fetchPackageFiles({ name, version, integrity, files }) {

@@ -46,6 +46,27 @@ function ensureNode() {
   return program;
 }
 
+/** A Neoverse N1, as Linux tells of it. */
+const CPUINFO = `processor\t: 0
+BogoMIPS\t: 50.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x3
+CPU part\t: 0xd0c
+CPU revision\t: 1
+`;
+
+/** The libraries of arm64; and a /proc/cpuinfo, without which the core crashes: an older qemu shows this machine's. */
+function sysroot() {
+  const folder = inRoot('build/cross/sysroot');
+  fs.rmSync(folder, { recursive: true, force: true });
+  fs.mkdirSync(path.join(folder, 'proc'), { recursive: true });
+  fs.symlinkSync('/usr/aarch64-linux-gnu/lib', path.join(folder, 'lib'));
+  fs.writeFileSync(path.join(folder, 'proc/cpuinfo'), CPUINFO);
+  return folder;
+}
+
 /** A function, and a model that gives back what it gets, on the binaries of prebuilds/. */
 const PROGRAM = `
   const { dynamically, inference, loadLibrary } = require(process.argv[1]);
@@ -71,8 +92,10 @@ const ANSWER = {
 function checkLinuxArm64() {
   const qemu = which('qemu-aarch64', 'qemu-aarch64-static');
   if (!qemu) throw new Advice('qemu-aarch64 is not on the PATH.\n  Debian, Ubuntu: apt-get install qemu-user');
-  const prebuilds = [inRoot('scripts/package/prebuilds.mjs'), '--arch', 'arm64'];
-  step('cross-prebuilds', 'cross: prebuilds/linux-arm64', [process.execPath, prebuilds]);
+  // Not into prebuilds/: the tarball has room for one platform.
+  const out = inRoot('build/cross');
+  const prebuilds = [inRoot('scripts/package/prebuilds.mjs'), '--arch', 'arm64', '--out', out];
+  step('cross-prebuilds', 'cross: the addon and the core for linux-arm64', [process.execPath, prebuilds]);
   const model = spawnSync(
     process.execPath,
     [inRoot('node_modules/tsx/dist/cli.mjs'), inRoot('scripts/models/main.ts'), 'echo'],
@@ -80,11 +103,11 @@ function checkLinuxArm64() {
   );
   if (model.status !== 0) throw new Advice(model.stderr);
   const program = [ensureNode(), '-e', PROGRAM, root, model.stdout.trim()];
-  const ran = spawnSync(qemu, ['-L', '/usr/aarch64-linux-gnu', ...program], {
+  const ran = spawnSync(qemu, ['-L', sysroot(), '-cpu', 'neoverse-n1', ...program], {
     encoding: 'utf8',
     timeout: 300_000,
     // Not what was built here for this machine.
-    env: { ...process.env, PREBUILDS_ONLY: '1', ORT_DISABLE_TELEMETRY: '1' },
+    env: { ...process.env, BATCHED_PREBUILD: out, PREBUILDS_ONLY: '1', ORT_DISABLE_TELEMETRY: '1' },
   });
   if (ran.status !== 0) throw new Advice(`Under qemu: ${ran.signal ?? ran.status}\n${ran.stderr}`);
   const printed = JSON.stringify(JSON.parse(ran.stdout));

@@ -37,8 +37,8 @@ export function ensureNeighbours() {
   try {
     for (const name of FILES) fs.copyFileSync(inRoot(SOURCE, name), path.join(fresh, name));
     // No install scripts: one of them would fetch CUDA from where nothing can be reached.
-    const flags = ['ci', '--prefix', fresh, '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'];
-    step('neighbours', 'test: packages to live with (npm ci)', ['npm', flags]);
+    const flags = ['ci', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'];
+    step('neighbours', 'test: packages to live with (npm ci)', ['npm', flags, {}, fresh]);
     removeOtherPlatforms(path.join(fresh, 'node_modules'));
     fs.renameSync(fresh, target);
   } finally {

@@ -3,8 +3,11 @@
 //
 //   npm run package:prebuilds                   for this machine
 //   npm run package:prebuilds -- --arch arm64   for another processor, with its cross compiler (Linux)
+//
+// --out FOLDER fills FOLDER/prebuilds instead.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Advice, inRoot, main, root, step } from '../util.mjs';
 import { checkBinaries } from './check-binaries.mjs';
@@ -44,12 +47,15 @@ function shipCore(folder, arch) {
 }
 
 main(() => {
-  const { values } = parseArgs({ options: { arch: { type: 'string', default: process.arch } } });
+  const { values } = parseArgs({
+    options: { arch: { type: 'string', default: process.arch }, out: { type: 'string', default: root } },
+  });
+  const out = path.resolve(values.out);
   const target = `${process.platform}-${values.arch}`;
   const strip = values.arch === process.arch ? {} : { PREBUILD_STRIP_BIN: crossTools(target).strip };
   const setup = spawnSync(process.execPath, [inRoot('scripts/setup.mjs')], { cwd: root, stdio: 'inherit' });
   if (setup.status !== 0) return 1;
-  const folder = inRoot('prebuilds', target);
+  const folder = path.join(out, 'prebuilds', target);
   fs.rmSync(folder, { recursive: true, force: true });
   // prebuildify moves what it packs: it works on a copy, in a folder of its own.
   const staging = inRoot('build/package');
@@ -60,10 +66,10 @@ main(() => {
   const tool = inRoot('node_modules/prebuildify/bin.js');
   step('prebuildify', `package: addon for ${target}`, [
     process.execPath,
-    [tool, ...flags, '--cwd', staging, '--out', root],
+    [tool, ...flags, '--cwd', staging, '--out', out],
     strip,
   ]);
   shipCore(folder, values.arch);
   for (const line of checkBinaries(folder)) console.log(line);
-  for (const line of reportSize(packedFiles())) console.log(line);
+  if (out === root) for (const line of reportSize(packedFiles())) console.log(line);
 });

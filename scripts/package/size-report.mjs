@@ -29,8 +29,8 @@ export function reportSize({ size, unpackedSize, files }) {
   lines.push(`${megabytes(unpackedSize)} MB  in all, ${megabytes(size).trim()} MB as a tarball`);
   if (size > MOST_BYTES) {
     throw new Advice(
-      `${lines.join('\n')}\nThe tarball may have ${MOST_BYTES / 1e6} MB at most: a package of its own for each platform ` +
-        'would be the way, or fewer platforms in prebuilds/.',
+      `${lines.join('\n')}\nThe tarball may have ${MOST_BYTES / 1e6} MB at most. It has room for one platform: ` +
+        'remove the others from prebuilds/.',
     );
   }
   return lines;

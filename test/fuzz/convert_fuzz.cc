@@ -39,7 +39,7 @@ long double number_at(DType dtype, const std::byte* data, std::size_t index) {
     case DType::kUint16:
       return load<std::uint16_t>(at);
     case DType::kFloat16:
-      return to_float(Half{load<std::uint16_t>(at)});
+      return to_float(Half{static_cast<std::uint16_t>(load<std::uint16_t>(at))});
     case DType::kUint32:
       return load<std::uint32_t>(at);
     case DType::kUint64:
@@ -54,7 +54,8 @@ bool same_number(DType to, long double from, long double made) {
   if (std::isnan(from)) return std::isnan(made);
   if (to == DType::kFloat32) return made == static_cast<long double>(static_cast<float>(from));
   if (to == DType::kFloat64) return made == static_cast<long double>(static_cast<double>(from));
-  if (to == DType::kFloat16) return made == static_cast<long double>(to_float(to_half(static_cast<float>(from))));
+  if (to == DType::kFloat16)
+    return made == static_cast<long double>(to_float(to_half(static_cast<float>(from))));
   return made == from;
 }
 

@@ -35,10 +35,10 @@ export interface CudaOptions {
 
 const opened: Model[] = [];
 
-/** A model on the provider under test. On CPU `cuda` has no say. */
+/** A model on the provider under test, warmed up on a GPU only. On CPU `cuda` has no say. */
 export async function load(path: string, options: batched.LoadOptions = {}, cuda: CudaOptions = {}): Promise<Model> {
-  const executionProviders = [provider] as const;
-  const model = await packaged.inference.load(path, { executionProviders, ...options, ...(onGpu ? cuda : {}) });
+  const own = { executionProviders: [provider] as const, warmup: onGpu };
+  const model = await packaged.inference.load(path, { ...own, ...options, ...(onGpu ? cuda : {}) });
   assert.equal(model.stats.provider, provider);
   return model;
 }
@@ -52,7 +52,7 @@ export async function open(...how: Parameters<typeof load>): Promise<Model> {
 
 /** The reference: one row at a time on the CPU, whatever the provider under test is. */
 export async function openReference(path: string): Promise<Model> {
-  const model = await packaged.inference.load(path, { executionProviders: ['cpu'], batchSize: 1 });
+  const model = await packaged.inference.load(path, { executionProviders: ['cpu'], batchSize: 1, warmup: false });
   opened.push(model);
   return model;
 }

@@ -45,11 +45,11 @@ struct Batch {
   std::vector<float> x;
   std::vector<int> mask;
 };
-const Batch kRight = {{3, 4, 1, 2, 2, 0, 6, 8, kPadding, kPadding, kPadding, kPadding, kPadding, kPadding, kPadding, kPadding,
-                       kPadding, kPadding},
+const Batch kRight = {{3, 4, 1, 2, 2, 0, 6, 8, kPadding, kPadding, kPadding, kPadding, kPadding, kPadding,
+                       kPadding, kPadding, kPadding, kPadding},
                       {1, 1, 1, 1, 0, 0, 0, 0, 0}};
-const Batch kLeft = {{3, 4, 1, 2, 2, 0, kPadding, kPadding, kPadding, kPadding, 6, 8, kPadding, kPadding, kPadding, kPadding,
-                      kPadding, kPadding},
+const Batch kLeft = {{3, 4, 1, 2, 2, 0, kPadding, kPadding, kPadding, kPadding, 6, 8, kPadding, kPadding,
+                      kPadding, kPadding, kPadding, kPadding},
                      {1, 1, 1, 0, 0, 1, 0, 0, 0}};
 
 std::vector<std::byte> mask_bytes(const std::vector<int>& mask, OnnxType type) {
@@ -63,8 +63,9 @@ std::vector<float> result_of(const OrtModel& model, const Batch& batch, OnnxType
   const bool half = model.signature().inputs[0].dtype == DType::kFloat16;
   std::vector<Half> halves;
   for (const float value : batch.x) halves.push_back(to_half(value));
-  const Status status = run(*lanes[0], 0, shape_of({{3, 3, 2}, {3, 3}}),
-                            {half ? bytes_of(halves) : bytes_of(batch.x), mask_bytes(batch.mask, mask)}, alone);
+  const Status status =
+      run(*lanes[0], 0, shape_of({{3, 3, 2}, {3, 3}}),
+          {half ? bytes_of(halves) : bytes_of(batch.x), mask_bytes(batch.mask, mask)}, alone);
   EXPECT_TRUE(status.ok()) << status.message();
   const TensorView vectors = lanes[0]->outputs(0)[0];
   EXPECT_EQ(vectors.dims, (Dims{3, 2}));
@@ -77,7 +78,8 @@ std::vector<float> result_of(const OrtModel& model, const Batch& batch, OnnxType
 
 void expect_near(const std::vector<float>& found, const std::vector<float>& wanted, float tolerance) {
   ASSERT_EQ(found.size(), wanted.size());
-  for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(found[i], wanted[i], tolerance) << "element " << i;
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    EXPECT_NEAR(found[i], wanted[i], tolerance) << "element " << i;
 }
 
 TEST(Pooling, CountsTheTokensOfTheMaskOnEitherSideAndAtEveryOpset) {
@@ -99,8 +101,8 @@ TEST(Pooling, CountsTheTokensOfTheMaskOnEitherSideAndAtEveryOpset) {
                      (normalize ? " normalized" : "") + (type == OnnxType::kFloat ? "" : " in halves"));
         const OnnxType mask = opset % 2 == 0 ? OnnxType::kInt32 : OnnxType::kInt64;
         std::unique_ptr<OrtModel> model;
-        const Status status =
-            load(encoder(type, mask).opset(static_cast<std::uint64_t>(opset)), pooled(kind, normalize), &model);
+        const Status status = load(encoder(type, mask).opset(static_cast<std::uint64_t>(opset)),
+                                   pooled(kind, normalize), &model);
         ASSERT_TRUE(status.ok()) << status.message();
         const float tolerance = type == OnnxType::kFloat ? 1e-6F : 1e-3F;
         expect_near(result_of(*model, kRight, mask, /*alone=*/false), wanted, tolerance);
@@ -158,7 +160,8 @@ TEST(Pooling, TakesTheFirstPlaceWhereThereIsNoMask) {
 }
 
 TEST(Pooling, WorksOnAModelInAFileWithItsWeightsBesideIt) {
-  const auto folder = std::filesystem::temp_directory_path() / ("batched-pooling-" + std::to_string(getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("batched-pooling-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);
   TinyOnnx onnx;
   onnx.input("x", OnnxType::kFloat, {"batch", "sequence", 2});
@@ -209,7 +212,8 @@ TEST(Pooling, RefusesWhatItCannotPool) {
   refuses(own, pooled(Kind::kMean), "the model gives sentence_embedding itself");
 
   TinyOnnx deep;
-  deep.input("x", OnnxType::kFloat, states).input("attention_mask", OnnxType::kInt64, {"batch", 1, "sequence"});
+  deep.input("x", OnnxType::kFloat, states)
+      .input("attention_mask", OnnxType::kInt64, {"batch", 1, "sequence"});
   deep.node("Identity", {"x"}, {"y"}).output("y", OnnxType::kFloat, states);
   refuses(deep, pooled(Kind::kCls), "attention_mask is not a tensor [batch, sequence]");
 }

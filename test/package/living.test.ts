@@ -28,7 +28,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-const env = () => bare({ ORT_DISABLE_TELEMETRY: '1' });
+const env = () => bare({ ORT_DISABLE_TELEMETRY: '1', NO_COLOR: '1' });
 
 /** What a program prints, as JSON, when it ends well. */
 function answerOf(body: string): unknown {

@@ -122,7 +122,7 @@ describe('nothing set up', () => {
     expect(results).toEqual([fallen, fallen, { provider: 'cpu' }, { provider: 'cpu' }]);
     expect(warnings).toEqual([
       {
-        name: 'BatchedWarning',
+        name: 'Warning',
         code: 'BATCHED_CUDA_FALLBACK',
         message: expect.stringMatching(/run on the CPU, though CUDA was asked for first\. [^]*npx batched setup-cuda/),
       },

@@ -95,6 +95,7 @@ describe.each([
         expect(one(output)).toMatchObject({ type: outputType, dims: [1, hidden] });
         expect(furthest(numbersOf(one(output)), wanted[i]!)).toBeLessThan(tolerance);
       }
+      await model.close(); // each holds the weights
     });
   });
 });

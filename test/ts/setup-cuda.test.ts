@@ -310,7 +310,7 @@ describe('refusals', () => {
   test('CUDA 12, which the registry does not have: where to get it', async () => {
     await refused(
       ['--cuda', '12'],
-      /no CUDA 12 provider[^]*ONNXRUNTIME_NODE_INSTALL=cuda12[^]*--from onnxruntime-linux-x64-gpu/,
+      /no CUDA 12 provider[^]*ONNXRUNTIME_NODE_INSTALL=cuda12[^]*--from onnxruntime-linux-x64-gpu[^]*onnxruntime-gpu==1\.26\.0/,
     );
   });
 

@@ -91,6 +91,9 @@ expectTypeOf(batched.model).toEqualTypeOf<OnnxModel>();
 expectTypeOf(aio.inference.dynamically(model)).toEqualTypeOf<AsyncBatchedModel>();
 expectTypeOf(inference.load('model.onnx', { batchSize: 3 })).resolves.toEqualTypeOf<BatchedModel>();
 expectTypeOf(aio.inference.load(new Uint8Array(3))).resolves.toEqualTypeOf<AsyncBatchedModel>();
+expectTypeOf(inference.load('model.onnx', { pooling: 'mean', normalize: true })).resolves.toEqualTypeOf<BatchedModel>();
+// @ts-expect-error there is no such pooling
+void inference.load('model.onnx', { pooling: 'max' });
 // @ts-expect-error a model takes no concurrency
 inference.dynamically(model, { concurrency: 3 });
 // @ts-expect-error models come from a path or bytes

@@ -68,10 +68,13 @@ function elsewhere(cuda: number, arch: string, { installed }: Cores): string {
     `The npm registry has no CUDA ${cuda} provider for linux-${arch}. Any of these has one:`,
     ...node,
     `  npx batched setup-cuda --from ${release}*.tgz, from https://github.com/microsoft/onnxruntime/releases`,
-    '  npx batched setup-cuda --from onnxruntime_gpu-*.whl, from `pip download --no-deps onnxruntime-gpu`',
+    `  npx batched setup-cuda --from onnxruntime_gpu-*.whl, from \`pip download --no-deps ${wheelFor(cuda)}\``,
     ...(installed === undefined ? [] : [`onnxruntime-node is installed (${path.dirname(installed)}), but without it.`]),
   ].join('\n');
 }
+
+/** PyPI's wheels are for CUDA 13 since 1.27. */
+const wheelFor = (cuda: number): string => (cuda === 12 ? 'onnxruntime-gpu==1.26.0' : 'onnxruntime-gpu');
 
 function installedSource({ installed, all }: Cores, arch: string): Source {
   if (installed === undefined) throw new Advice(`${installedName} is not installed here`);

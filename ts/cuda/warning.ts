@@ -5,7 +5,6 @@ export function warnOfFallback(note: string): void {
   if (warned) return;
   warned = true;
   process.emitWarning(`models run on the CPU, though CUDA was asked for first. ${note}`, {
-    type: 'BatchedWarning',
     code: 'BATCHED_CUDA_FALLBACK',
   });
 }
