@@ -46,7 +46,8 @@ class Environment final : public CompletionSink,
   void deliver(Delivery delivery) noexcept override;
   bool stays() const noexcept override { return !detached_.load(std::memory_order_relaxed); }
 
-  // The same for reports, but for a bound: a thread that is blocked may miss some. They keep no process alive.
+  // The same for reports, but for a bound: a thread that is blocked may miss some. They keep no process
+  // alive.
   void batch_ran(const BatchReport& report) noexcept override;
 
   // Pending calls keep the process alive.

@@ -28,8 +28,8 @@ namespace {
 constexpr const char* kLibraryName = "libonnxruntime.dylib";
 #else
 constexpr const char* kLibraryName = "libonnxruntime.so.1";
-// Of the copy that prebuilt packages ship, lest it be taken for another version that is asked for by its soname; see
-// scripts/package/prebuilds.mjs.
+// Of the copy that prebuilt packages ship, lest it be taken for another version that is asked for by its
+// soname; see scripts/package/prebuilds.mjs.
 constexpr const char* kOwnSoname = "libbatched-ort.so.1";
 #endif
 
