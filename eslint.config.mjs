@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint';
 const unusedVars = ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', caughtErrors: 'none' }];
 
 export default defineConfig(
-  globalIgnores(['build/', 'dist/', '.cache/', 'coverage/', 'prebuilds/']),
+  globalIgnores(['build/', 'dist/', '.cache/', 'coverage/', 'prebuilds/', 'docs/api/']),
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
     files: ['**/*.ts'],
@@ -39,6 +39,16 @@ export default defineConfig(
       '@typescript-eslint/no-empty-function': 'off',
       '@typescript-eslint/prefer-promise-reject-errors': 'off',
       '@typescript-eslint/only-throw-error': 'off',
+    },
+  },
+  {
+    // Node's test runner keeps account of the promises that its functions give.
+    files: ['test/gpu/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        { allowForKnownSafeCalls: [{ from: 'package', name: ['test', 'describe'], package: 'node:test' }] },
+      ],
     },
   },
   {

@@ -1,6 +1,7 @@
-/** npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]: see `about` of each suite, or run it without one. */
+/** npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]
+ *   [--provider cpu|cuda] [--models a,b]: see `about` of each suite, or run it without one. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -19,10 +20,11 @@ const suites: Record<string, () => Promise<Suite>> = {
   overload: async () => (await import('./suites/overload.js')).overload,
   fairness: async () => (await import('./suites/fairness.js')).fairness,
   soak: async () => (await import('./suites/soak.js')).soak,
+  gpu: async () => (await import('./suites/gpu.js')).gpu,
 };
 
-/** Too long to be one of `all`. */
-const alone = ['soak'];
+/** Too long to be one of `all`, or for machines that not everybody has. */
+const alone = ['soak', 'gpu'];
 
 interface Arguments {
   readonly suite: string | undefined;
@@ -31,6 +33,8 @@ interface Arguments {
   readonly quick: boolean;
   readonly minutes: number | undefined;
   readonly svg: string | undefined;
+  readonly provider: 'cpu' | 'cuda' | undefined;
+  readonly models: readonly string[] | undefined;
 }
 
 function readArguments(): Arguments {
@@ -42,6 +46,8 @@ function readArguments(): Arguments {
       quick: { type: 'boolean', default: false },
       minutes: { type: 'string' },
       svg: { type: 'string' },
+      provider: { type: 'string' },
+      models: { type: 'string' },
     },
   });
   const rounds = Number(values.rounds ?? (values.quick ? 2 : 5));
@@ -52,27 +58,38 @@ function readArguments(): Arguments {
   if (minutes !== undefined && !(minutes > 0 && minutes < Infinity)) {
     throw new RangeError(`--minutes is a number above 0, not ${values.minutes}`);
   }
+  const { json, quick, svg, provider } = values;
+  if (provider !== undefined && provider !== 'cpu' && provider !== 'cuda') {
+    throw new RangeError(`--provider is cpu or cuda, not ${provider}`);
+  }
   if (positionals.length > 1) throw new TypeError(`one suite at a time (or all), not ${positionals.join(' ')}`);
-  return { suite: positionals[0], json: values.json, rounds, quick: values.quick, minutes, svg: values.svg };
+  return { suite: positionals[0], json, rounds, quick, minutes, svg, provider, models: values.models?.split(',') };
 }
 
 async function listSuites(): Promise<void> {
-  console.log('npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file]\n');
+  console.log(
+    'npm run bench -- <suite> [--json file] [--rounds n] [--quick] [--minutes n] [--svg file] [--provider cpu|cuda] [--models a,b]\n',
+  );
   for (const [name, load] of Object.entries(suites)) console.log(`  ${name.padEnd(12)} ${(await load()).about}`);
   console.log(`  ${'all'.padEnd(12)} every suite but ${alone.join(', ')}, each in a process of its own`);
+  console.log(`  ${'chart'.padEnd(12)} draws docs/measured.svg from bench/results`);
 }
 
-async function runSuite(name: string, { rounds, quick, json, minutes, svg }: Arguments): Promise<void> {
+async function runSuite(name: string, args: Arguments): Promise<void> {
+  const { rounds, quick, json } = args;
   const suite = await suites[name]!();
   const machine = describeMachine();
   console.log(`${name}: ${suite.about}`);
   console.log(`${machineLine(machine)}; ${rounds} rounds${quick ? ', quick' : ''}\n`);
   const report = new Report();
   const start = performance.now();
-  await suite.run({ rounds, quick, minutes, svg, log: (line) => console.log(line) }, report);
+  const save = (): void => {
+    if (json !== undefined) writeJson(json, name, machine, report.results);
+  };
+  await suite.run({ ...args, save, log: (line) => console.log(line) }, report);
   console.log(`\n${report.table()}`);
   console.log(`\n${name}: ${((performance.now() - start) / 1e3).toFixed(0)} s`);
-  if (json !== undefined) writeJson(json, name, machine, report.results);
+  save();
 }
 
 function runAll({ rounds, quick, json }: Arguments): void {
@@ -94,12 +111,22 @@ function runAll({ rounds, quick, json }: Arguments): void {
   if (json !== undefined) writeJson(json, 'all', machine, results);
 }
 
+async function drawChart(): Promise<void> {
+  const { measuredChart, measuredChartFile } = await import('./lib/measured-chart.js');
+  writeFileSync(measuredChartFile, measuredChart());
+  console.log(measuredChartFile);
+}
+
 async function main(): Promise<void> {
   const args = readArguments();
   if (args.suite === undefined) await listSuites();
   else if (args.suite === 'all') runAll(args);
+  else if (args.suite === 'chart') await drawChart();
   else if (Object.hasOwn(suites, args.suite)) await runSuite(args.suite, args);
-  else throw new TypeError(`no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all)`);
+  else
+    throw new TypeError(
+      `no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all, chart)`,
+    );
 }
 
 main().catch((error: unknown) => {

@@ -1,4 +1,4 @@
-// The rooms' walls. Dependencies point one way: ts -> addon -> engine <- ort. See ARCHITECTURE.md.
+// The rooms' walls. Dependencies point one way: ts -> addon -> ort -> gpu -> engine. See ARCHITECTURE.md.
 import fs from 'node:fs';
 import { filesUnder, inRoot, isProgram, main } from './util.mjs';
 
@@ -16,6 +16,16 @@ const INCLUDE_RULES = [
     forbids: (header, _file, quoted) =>
       quoted ? !fs.existsSync(inRoot('native/engine', header.replace(/^engine\//, ''))) : !ENGINE_HEADERS.test(header),
     because: 'the engine includes its own headers and the standard library only',
+  },
+  {
+    files: /^native\/gpu\//,
+    forbids: (header, file) => entersRoom('ort')(header, file) || entersRoom('addon')(header, file),
+    because: "native/gpu knows the driver and the engine's lane, nothing of ONNX Runtime or the addon",
+  },
+  {
+    files: /^native\//,
+    forbids: (header) => /(^|\/)(cuda|cuda_runtime.*|cudnn.*)\.h$/.test(header),
+    because: 'the driver is looked up at run time: its header would tie a build to a version',
   },
   { files: /^native\/(?!ort\/)/, forbids: isOnnxRuntime, because: "only native/ort includes ONNX Runtime's headers" },
   { files: /^native\/(?!addon\/)/, forbids: isNapi, because: 'only native/addon includes napi.h' },

@@ -5,6 +5,7 @@ import { filesUnder, inRoot, isProgram, main } from './util.mjs';
 
 const CMAKE_LISTS = {
   BATCHED_ENGINE_SOURCES: 'native/engine',
+  BATCHED_GPU_SOURCES: 'native/gpu',
   BATCHED_ORT_SOURCES: 'native/ort',
   BATCHED_ADDON_SOURCES: 'native/addon',
   BATCHED_TEST_SOURCES: 'test/native',
@@ -23,7 +24,7 @@ const lists = [
   {
     file: 'binding.gyp',
     name: 'sources',
-    wanted: ['native/engine', 'native/ort', 'native/addon'].flatMap(sources),
+    wanted: ['native/engine', 'native/gpu', 'native/ort', 'native/addon'].flatMap(sources),
     block: /(?<="sources": \[\n)[^\]]*(?= {6}\])/,
     write: (source) => `        "${source}",\n`,
   },

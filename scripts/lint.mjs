@@ -89,7 +89,9 @@ const CHECKS = {
   sources: () => report(checkSources(fix)),
   notices: () => report(checkNotices(fix)),
   'clang-format': () => {
-    const files = ['native', 'test/native', 'test/fuzz'].flatMap((folder) => filesUnder(folder, /\.(h|cc)$/));
+    const files = ['native', 'bench/native', 'test/native', 'test/fuzz'].flatMap((folder) =>
+      filesUnder(folder, /\.(h|cc)$/),
+    );
     return files.length === 0 || run(tool('clang-format'), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...files]);
   },
   'clang-tidy': () =>
@@ -105,6 +107,8 @@ const CHECKS = {
     run(process.execPath, [bin('eslint/bin/eslint.js'), '--max-warnings=0', ...(fix ? ['--fix'] : []), '.']),
   prettier: () =>
     run(process.execPath, [bin('prettier/bin/prettier.cjs'), fix ? '--write' : '--check', '--log-level=warn', '.']),
+  // That everything public is documented, and every link in doc comments leads somewhere.
+  api: () => run(process.execPath, [bin('typedoc/bin/typedoc'), '--emit', 'none', '--logLevel', 'Warn']),
   // What package.json promises: files that are there, and types for every way to import it that Node has.
   package: async () => {
     const publint = await run(process.execPath, [bin('publint/src/cli.js'), 'run', '--strict', '--pack', 'false']);

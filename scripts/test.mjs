@@ -1,15 +1,15 @@
 // Runs every test that this machine can run, and closes with one line that counts them all.
 //
-//   npm test                          types, C++ tests, jest, the npm package
-//   npm test -- --only native         one runner: types, native, jest or package
+//   npm test                          types, C++ tests, jest, the GPU tests on the CPU, the npm package
+//   npm test -- --only native         one runner: types, native, jest, gpu or package
 //   npm test -- --sanitizers          the C++ tests once more under ASan+UBSan and under TSan, jest on the addon under ASan+UBSan
 //   npm test -- -t pattern            anything else goes to jest
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { checkTypes } from './check-types.mjs';
-import { Advice, build, cacheEntry, configure, inRoot, main, root, step } from './util.mjs';
+import { Advice, build, cacheEntry, configure, filesUnder, inRoot, main, root, step } from './util.mjs';
 
-const RUNNERS = ['types', 'native', 'jest', 'package'];
+const RUNNERS = ['types', 'native', 'jest', 'gpu', 'package'];
 const HANG_MS = 20 * 60_000; // a runner that takes longer is stuck: fail, rather than hang whoever waits
 
 function parseArguments(args) {
@@ -27,7 +27,7 @@ function parseArguments(args) {
 const say = (text) => process.stderr.write(`\n── ${text}\n`);
 
 /** Runs a program in full view, and reads the report it leaves behind. A crash leaves none. */
-function runWithReport(command, args, report, env = {}) {
+function runWithReport(command, args, report, env = {}, parse = JSON.parse) {
   fs.mkdirSync(inRoot('build/reports'), { recursive: true });
   fs.rmSync(report, { force: true });
   const options = { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, ...env } };
@@ -36,7 +36,7 @@ function runWithReport(command, args, report, env = {}) {
   return {
     ok: status === 0,
     ended,
-    report: fs.existsSync(report) ? JSON.parse(fs.readFileSync(report, 'utf8')) : undefined,
+    report: fs.existsSync(report) ? parse(fs.readFileSync(report, 'utf8')) : undefined,
   };
 }
 
@@ -84,6 +84,25 @@ function runJest(name, jestArgs, env) {
   // A test file that does not even load has no tests to count.
   const failed = numFailedTests + numRuntimeErrorTestSuites;
   return settle(name, run, { passed: numPassedTests, failed, skipped: numPendingTests });
+}
+
+/** Node's own runner: these tests also run where there is no jest. On the CPU, unless BATCHED_TEST_PROVIDER is cuda. */
+function runGpu() {
+  const provider = process.env.BATCHED_TEST_PROVIDER || 'cpu';
+  say(`GPU tests (on ${provider})`);
+  const report = inRoot('build/reports/gpu.xml');
+  const reporters = ['spec', 'stdout', 'junit', report].map(
+    (value, i) => `--test-reporter${i % 2 === 0 ? '' : '-destination'}=${value}`,
+  );
+  const files = filesUnder('test/gpu', /\.test\.ts$/).map((file) => inRoot(file));
+  const args = ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=300000', ...reporters, ...files];
+  const count = (xml) => ({
+    all: xml.match(/<testcase\b/g)?.length ?? 0,
+    failed: xml.match(/<(failure|error)\b/g)?.length ?? 0,
+  });
+  const run = runWithReport(process.execPath, args, report, { BATCHED_TEST_PROVIDER: provider }, count);
+  const { all = 0, failed = 0 } = run.report ?? {};
+  return settle('gpu', run, { passed: all - failed, failed });
 }
 
 /** The jest files whose every line of native code is worth a sanitizer: they need no downloaded model. */
@@ -171,6 +190,7 @@ main(() => {
     if (runs('jest') && env.addon) add(`addon-${preset}`, () => runAddon(`addon-${preset}`, preset, env.addon));
   }
   if (runs('jest')) add('jest', () => runJest('jest', jestArgs));
+  if (runs('gpu') && jestArgs.length === 0) add('gpu', runGpu);
   // Last and alone: it builds what it packs.
   if (runs('package')) {
     const config = ['--config', inRoot('test/package/jest.config.cjs')];

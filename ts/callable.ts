@@ -1,18 +1,26 @@
 /** Dresses a function as a batched callable: the call itself, and what every batched callable carries. */
 import { type Calls, observe } from './diagnostics';
 
+/** The state of a batched callable. */
+export interface Health {
+  /** Calls are taken and can be run. It says nothing of load: a full queue is healthy. */
+  healthy: boolean;
+}
+
 /** What every batched callable carries beside its call. */
 export interface BatchedControls<Stats> {
   /** A snapshot of what has happened since the start or the last {@link clearStats}. */
   readonly stats: Stats;
+  /** Begins all counts, times and histograms of {@link stats} anew; what waits now still counts as waiting. */
   clearStats(): void;
-  /** Whether calls are taken and can be run. */
-  readonly health: { healthy: boolean };
+  /** Whether calls are taken and can be run: false once it is closed, and for a model when its last lane is lost. */
+  readonly health: Health;
   /**
    * Stops intake: later calls are `BATCHED_CLOSED`. With `drain` (the default) everything admitted still settles as it
    * would; without it, what waits is rejected as `BATCHED_CLOSED`. Resolves when nothing is left.
    */
   close(options?: { drain?: boolean }): Promise<void>;
+  /** {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 

@@ -28,7 +28,9 @@ import type { CallOptions } from './options';
 export interface BatchMessage {
   /** The function's name, or that of the model's file (`'model'` for one from memory). */
   name: string;
+  /** What ran it. */
   kind: 'function' | 'model';
+  /** Rows of the batch. */
   rows: number;
   /** Sum of the rows' lengths. For a function whose options do not ask for lengths, each row counts one. */
   tokens: number;

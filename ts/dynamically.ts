@@ -15,16 +15,25 @@ export interface Batched<T, U> extends BatchedControls<BatchStats> {
   /** Runs on this thread, together with what waits, in batches of at most `batchSize`. */
   (items: readonly T[]): U[];
   (item: Single<T>): U;
-  /** Resolves with one result for an item, with an array for an array, in the same order. */
+  /**
+   * Resolves with one result for an item, with an array for an array, in the same order.
+   *
+   * @throws what the function threw, the signal's reason, or a BatchedError: `BATCHED_OUTPUT_MISMATCH`,
+   *   `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`, `BATCHED_CLOSED`, `BATCHED_INVALID_INPUT`
+   */
   acall(items: readonly T[], options?: CallOptions): Promise<U[]>;
+  /** The same for a single item. */
   acall(item: Single<T>, options?: CallOptions): Promise<U>;
 }
 
 /** A batched function whose call itself is asynchronous; `acall` is an alias. */
 export interface AsyncBatched<T, U> extends BatchedControls<BatchStats> {
+  /** As {@link Batched.acall}. */
   (items: readonly T[], options?: CallOptions): Promise<U[]>;
   (item: Single<T>, options?: CallOptions): Promise<U>;
+  /** An alias of the call. */
   acall(items: readonly T[], options?: CallOptions): Promise<U[]>;
+  /** An alias of the call. */
   acall(item: Single<T>, options?: CallOptions): Promise<U>;
 }
 
@@ -102,7 +111,7 @@ export type Dynamically = BatchDecorator<Items, unknown[]> & {
   <T, U>(fn: BatchFunction<T, U>, options?: FunctionOptions<T>): Batched<T, U>;
 };
 
-/** The same for {@link dynamicallyAsync}; a method that it decorates must promise its results, as its calls do. */
+/** The same for `aio.dynamically`; a method that it decorates must promise its results, as its calls do. */
 export type AsyncDynamically = BatchDecorator<Items, PromiseLike<unknown[]>> & {
   <L>(
     options: FunctionOptions<L>,

@@ -47,10 +47,20 @@ export const codesInOrder: readonly (BatchedErrorCode | 'OK')[] = [
 /**
  * Every error that batched itself raises, with a stable {@link BatchedErrorCode} as `code`. What a user's function
  * throws reaches its callers as it was thrown, and an abort rejects with the signal's reason.
+ *
+ * @example
+ * try {
+ *   await embed.acall(features);
+ * } catch (error) {
+ *   if (error instanceof BatchedError && error.code === 'BATCHED_QUEUE_FULL') return reply.code(429).send();
+ *   throw error;
+ * }
  */
 export class BatchedError extends Error {
+  /** What went wrong; stable, unlike the message. */
   readonly code: BatchedErrorCode;
 
+  /** For errors of your own in batched's terms, in a test say. */
   constructor(code: BatchedErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.name = 'BatchedError';

@@ -1,21 +1,67 @@
-/** batched: dynamic batching for inference in Node. */
+/**
+ * batched: dynamic batching for inference in Node.
+ *
+ * {@link dynamically} batches the calls of a function over items, {@link inference} those of a function over tensors or
+ * of an ONNX model, which the native engine runs off the JavaScript thread; {@link aio} has the same with asynchronous calls.
+ *
+ * @module batched
+ */
 import { dynamically, dynamicallyAsync } from './dynamically';
 import { attach, attachAsync, inferenceDynamically, inferenceDynamicallyAsync, load, loadAsync } from './inference';
 
 /** Batching over tensors: for a function, or for an ONNX model that the native engine runs. */
-export const inference = { dynamically: inferenceDynamically, load, attach };
+export const inference = {
+  /**
+   * Batches calls over tensors. A model runs in the native engine, on its own threads; a function runs on the JavaScript
+   * thread with one padded tensor per feature. Axis 0 is the batch.
+   *
+   * @example
+   * const model = await OnnxModel.load('encoder.onnx');
+   * const embed = inference.dynamically(model, { batchSize: 64 });
+   * const { dims, data } = await embed.acall({ input_ids: [[101, 7592, 102]] });
+   * @throws TypeError, RangeError for wrong options. Calls reject with what the function threw, or a {@link BatchedError}.
+   */
+  dynamically: inferenceDynamically,
+  /**
+   * {@link OnnxModel.load} and `inference.dynamically` in one: a model, ready to be called.
+   *
+   * @example
+   * const embed = await inference.load('model.onnx', { batchSize: 64, outputs: ['sentence_embedding'] });
+   * const { dims, data } = await embed.acall({ input_ids: [[101, 7592, 102]] });
+   */
+  load,
+  /**
+   * Joins a model that another thread of this process has shared: one queue, one session, common batches.
+   *
+   * @example
+   * // worker.js, started with new Worker('./worker.js', { workerData: model.share() })
+   * const model = inference.attach(workerData);
+   */
+  attach,
+};
 
-/** The same entry points with asynchronous calls: `await f(x)`. */
+/** The same entry points with asynchronous calls: `await f(x)`; `acall` is an alias there. */
 export const aio = {
+  /** {@link dynamically} with an asynchronous call: `await f(x)`. The function may be sync or async. */
   dynamically: dynamicallyAsync,
-  inference: { dynamically: inferenceDynamicallyAsync, load: loadAsync, attach: attachAsync },
+  /** {@link inference} with asynchronous calls. */
+  inference: {
+    /** `inference.dynamically` with an asynchronous call: `await f(features)`. A function may be sync or async. */
+    dynamically: inferenceDynamicallyAsync,
+    /** `inference.load` with asynchronous calls: `await embed(features)`. */
+    load: loadAsync,
+    /** `inference.attach` with asynchronous calls: `await model(features)`. */
+    attach: attachAsync,
+  },
 };
 
 export { dynamically };
 export { batchedOf, type BatchDecorator } from './decorators';
 export type { BatchMessage, RequestMessage } from './diagnostics';
 export { BatchedError, type BatchedErrorCode } from './errors';
-export { loadLibrary, type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
+export type { Provider } from './cuda/plan';
+export { loadLibrary } from './library';
+export { type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
 export type { LibraryInfo } from './native';
 export {
   type Cache,
@@ -23,11 +69,13 @@ export {
   type CacheStats,
   DiskCache,
   type DiskCacheOptions,
+  type DiskCacheStats,
   MemoryCache,
   type MemoryCacheOptions,
+  type MemoryCacheStats,
 } from './cache/cache';
-export type { BatchedControls } from './callable';
-export type { AsyncBatched, AsyncDynamically, Batched, Dynamically } from './dynamically';
+export type { BatchedControls, Health } from './callable';
+export type { AsyncBatched, AsyncDynamically, Batched, Dynamically, Single } from './dynamically';
 export type { BatchFunction, FunctionOptions } from './function/function_batcher';
 export type { FunctionOutput } from './function/function_outputs';
 export type {
@@ -42,11 +90,12 @@ export type {
   InferenceOptions,
   LoadOptions,
   SharedControls,
+  SpreadFunction,
 } from './inference';
 export type { Features } from './model/features';
 export type { ModelBatchOptions, ModelCallOptions, Output } from './model/model_batcher';
-export type { BatchOptions, CallOptions, PaddingSide } from './options';
+export type { BatchOptions, CallOptions, PaddingSide, PriorityStrategy } from './options';
 export type { TrimOutputs } from './function/output_trims';
 export type { ModelToken } from './sharing';
-export type { BatchStats, LaneStats, ModelStats, Percentiles } from './stats';
+export type { BatchCost, BatchStats, DeviceStats, DispatchReasons, LaneStats, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

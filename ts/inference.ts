@@ -32,7 +32,7 @@ import { checkOptions, type PaddingSide } from './options';
 import { OutputTrims, type TrimOutputs } from './function/output_trims';
 import { engineOf, type ModelToken } from './sharing';
 import type { BatchStats, ModelStats } from './stats';
-import { describe, type Tensor } from './tensor';
+import { describe, type Feature, type Tensor } from './tensor';
 
 /** A function with `spreadKwargs`: gets the tensors as arguments. */
 export type SpreadFunction<O extends FunctionOutput = FunctionOutput> = (...tensors: Tensor[]) => O | PromiseLike<O>;
@@ -42,10 +42,14 @@ export type InferenceFunction<O extends FunctionOutput = FunctionOutput> = (
   features: Record<string, Tensor>,
 ) => O | PromiseLike<O>;
 
-export interface InferenceOptions extends Omit<FunctionOptions<FeatureRow>, 'cacheKey'>, CacheOptions<Features> {
+/** Options of `inference.dynamically` over a function. */
+export interface InferenceOptions
+  extends Omit<FunctionOptions<FeatureRow>, 'cacheKey' | 'lengthOf'>, CacheOptions<Features> {
+  /** The length of a row, from the first feature of its call. Default: that feature's axis 1, else 1. */
+  lengthOf?: (feature: Feature, row: number) => number;
   /** Pad value by feature. Default 0. */
   padTokens?: Readonly<Record<string, number>>;
-  /** Default `'right'`. `'none'`: nothing is padded, only rows of equal shapes share a batch. */
+  /** Where short rows are padded. Default `'right'`. `'none'`: nothing is padded, only rows of equal shapes share a batch. */
   paddingSide?: PaddingSide;
   /** True: `fn` is called with the tensors as arguments, in the order of the first call's features. Default false. */
   spreadKwargs?: boolean;
@@ -71,21 +75,36 @@ export interface InferenceOptions extends Omit<FunctionOptions<FeatureRow>, 'cac
 export interface BatchedInference<O> extends BatchedControls<BatchStats> {
   (features: Features, options: { stack: false }): O[];
   (features: Features, options?: { stack?: boolean }): O;
+  /**
+   * Resolves with a list: the outputs of each row, at its own length.
+   *
+   * @throws as it does without `stack: false`
+   */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  /**
+   * Resolves with the outputs of all rows; where rows differ in length, short ones are padded with zeros.
+   *
+   * @throws BatchedError, by its code: `BATCHED_INVALID_INPUT`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`,
+   *   `BATCHED_CLOSED`, `BATCHED_OUTPUT_MISMATCH`;
+   *   what the function threw; the signal's reason
+   */
   acall(features: Features, options?: ModelCallOptions): Promise<O>;
 }
 
+/** The same with an asynchronous call; `acall` is an alias. */
 export interface AsyncBatchedInference<O> extends BatchedControls<BatchStats> {
   (features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
   (features: Features, options?: ModelCallOptions): Promise<O>;
+  /** An alias of the call. */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<O[]>;
+  /** An alias of the call. */
   acall(features: Features, options?: ModelCallOptions): Promise<O>;
 }
 
 /** What a batched model carries beside its call. `stats` and `health` are the engine's: the same in every thread. */
 export interface SharedControls extends BatchedControls<ModelStats> {
   /**
-   * A token for {@link attach}, with which other threads of this process call the same model: one queue, one session,
+   * A token for `inference.attach`, with which other threads of this process call the same model: one queue, one session,
    * common batches. From then on the model stays until it is closed or this thread has ended, also when nothing refers
    * to it any more.
    *
@@ -106,16 +125,33 @@ export interface SharedControls extends BatchedControls<ModelStats> {
 export interface BatchedModel<M extends ModelInfo = OnnxModel> extends SharedControls {
   (features: Features, options: { stack: false }): Output[];
   (features: Features, options?: { stack?: boolean }): Output;
+  /**
+   * Resolves with a list: the outputs of each row, at its own length.
+   *
+   * @throws as it does without `stack: false`
+   */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  /**
+   * Resolves with the outputs of all rows; where rows differ in length, short ones are padded with zeros.
+   *
+   * @throws BatchedError, by its code: `BATCHED_INVALID_INPUT`, `BATCHED_QUEUE_FULL`, `BATCHED_DEADLINE`,
+   *   `BATCHED_CLOSED`, `BATCHED_OUTPUT_MISMATCH`, `BATCHED_BACKEND`, `BATCHED_OUT_OF_MEMORY`, `BATCHED_DEVICE_LOST`;
+   *   the signal's reason
+   */
   acall(features: Features, options?: ModelCallOptions): Promise<Output>;
+  /** What goes in and what comes out. */
   readonly model: M;
 }
 
+/** The same with an asynchronous call; `acall` is an alias. */
 export interface AsyncBatchedModel<M extends ModelInfo = OnnxModel> extends SharedControls {
   (features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
   (features: Features, options?: ModelCallOptions): Promise<Output>;
+  /** An alias of the call. */
   acall(features: Features, options: ModelCallOptions & { stack: false }): Promise<Output[]>;
+  /** An alias of the call. */
   acall(features: Features, options?: ModelCallOptions): Promise<Output>;
+  /** What goes in and what comes out. */
   readonly model: M;
 }
 
@@ -169,12 +205,16 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   checkFunction(where, fn);
   checkInferenceOptions(where, options);
   const name = nameOf(fn);
-  const { paddingSide: side = 'right', padTokens = {}, trimOutputs } = options;
+  const { paddingSide: side = 'right', padTokens = {}, trimOutputs, lengthOf } = options;
   const trims = new OutputTrims(where, trimOutputs);
   const groups = new FeatureGroups(side, padTokens, trims);
   const batcher = new FunctionBatcher<FeatureRow, RunRow>(
     runFunction(fn, options, trims),
-    { ...options, cacheKey: undefined, lengthOf: options.lengthOf ?? rowLength },
+    {
+      ...options,
+      cacheKey: undefined,
+      lengthOf: lengthOf === undefined ? rowLength : ({ call, row }) => lengthOf(call.first, row),
+    },
     name,
     (row) => groups.of(row),
   );
@@ -264,7 +304,7 @@ type AsyncFeaturesDecorator = BatchDecorator<[features: Record<string, Tensor>],
 
 // The decorators come first: the last signature is the one that compilers quote when nothing fits.
 
-/** What {@link inferenceDynamically} can be called with, and be applied to as a decorator. */
+/** What `inference.dynamically` can be called with, and be applied to as a decorator. */
 export type InferenceDynamically = FeaturesDecorator & {
   (
     options: InferenceOptions & { spreadKwargs: true },
@@ -281,7 +321,7 @@ export type InferenceDynamically = FeaturesDecorator & {
   <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): BatchedInference<O>;
 };
 
-/** The same for {@link inferenceDynamicallyAsync}; a method that it decorates must promise its tensors. */
+/** The same for `aio.inference.dynamically`; a method that it decorates must promise its tensors. */
 export type AsyncInferenceDynamically = AsyncFeaturesDecorator & {
   (
     options: InferenceOptions & { spreadKwargs: true },
@@ -298,19 +338,10 @@ export type AsyncInferenceDynamically = AsyncFeaturesDecorator & {
   <O extends FunctionOutput>(fn: InferenceFunction<O>, options?: InferenceOptions): AsyncBatchedInference<O>;
 };
 
-/**
- * Batches calls over tensors. A model runs in the native engine, on its own threads; a function runs on the JavaScript
- * thread with one padded tensor per feature.
- *
- * @example
- * const model = await OnnxModel.load('encoder.onnx');
- * const embed = inference.dynamically(model, { batchSize: 64 });
- * const { dims, data } = await embed.acall({ input_ids: [[101, 7592, 102]] });
- */
 export const inferenceDynamically = entryPoint('inference.dynamically', false) as InferenceDynamically;
 export const inferenceDynamicallyAsync = entryPoint('aio.inference.dynamically', true) as AsyncInferenceDynamically;
 
-/** Options of {@link load}: those of the model and those of its batches. */
+/** Options of `inference.load`: those of the model and those of its batches. */
 export type LoadOptions = ModelOptions & ModelBatchOptions;
 
 function split(options: LoadOptions): { model: ModelOptions; batch: ModelBatchOptions } {
@@ -320,12 +351,20 @@ function split(options: LoadOptions): { model: ModelOptions; batch: ModelBatchOp
   return { model: pick(modelKinds), batch: pick(modelBatchKinds) };
 }
 
-/** `OnnxModel.load` and `inference.dynamically` in one. */
+/**
+ * {@link OnnxModel.load} and `inference.dynamically` in one.
+ *
+ * @param source a path, a `file:` URL, or the model's bytes
+ * @throws as those two do
+ * @example
+ * const embed = await inference.load('model.onnx', { batchSize: 64, outputs: ['sentence_embedding'] });
+ */
 export async function load(source: string | URL | Uint8Array, options: LoadOptions = {}): Promise<BatchedModel> {
   const { model, batch } = split(options);
   return inferenceDynamically(await OnnxModel.load(source, model), batch);
 }
 
+/** {@link load} with asynchronous calls: `await embed(features)`. */
 export async function loadAsync(
   source: string | URL | Uint8Array,
   options: LoadOptions = {},
@@ -334,7 +373,7 @@ export async function loadAsync(
   return inferenceDynamicallyAsync(await OnnxModel.load(source, model), batch);
 }
 
-/** Options of {@link attach}: of those of a model, the ones that live in a JavaScript thread. */
+/** Options of `inference.attach`: of those of a model, the ones that live in a JavaScript thread. */
 export type AttachOptions = Pick<ModelBatchOptions, 'lengthOf' | 'cache' | 'cacheKey'>;
 
 const attachKinds = { lengthOf: 'function', cache: 'cache', cacheKey: 'function' } as const;
@@ -368,6 +407,7 @@ export function attach(token: ModelToken, options: AttachOptions = {}): BatchedM
   return attachTo('inference.attach', token, options, false) as BatchedModel<ModelInfo>;
 }
 
+/** {@link attach} with asynchronous calls: `await model(features)`. */
 export function attachAsync(token: ModelToken, options: AttachOptions = {}): AsyncBatchedModel<ModelInfo> {
   return attachTo('aio.inference.attach', token, options, true) as AsyncBatchedModel<ModelInfo>;
 }

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import type { LaneStats } from './stats';
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { BatchedError } from './errors';
@@ -69,9 +70,11 @@ export interface NativeCounters {
 export interface NativeEngineStats extends NativeCounters {
   heldBytes: number;
   elapsed: number;
-  lanes: { name: string; batches: number; busy: number; healthy: boolean }[];
+  lanes: LaneStats[];
   healthy: boolean;
   provider: string;
+  /** '': none. */
+  providerNote: string;
   laneThreads: number;
   wideThreads: number;
   /** Nanoseconds, as learned. */
@@ -185,13 +188,27 @@ export interface NativeEngineOptions extends NativeQueueOptions {
 export interface NativeModelOptions {
   path: string | undefined;
   bytes: Uint8Array | undefined;
+  /** 0 none, 1 mean, 2 cls: the order of `Pooling::Kind` in native/ort/ort_model.h. */
+  pooling: number;
+  normalize: boolean;
+  /** The output to pool; '': the only one that may be. */
+  hiddenStates: string;
   outputs: string[];
   batchAxis: Record<string, number>;
   shared: string[];
   padTokens: Record<string, number>;
   lanes: number;
   intraOpThreads: number;
+  /** CUDA's numbers of the GPUs to run on; none: the CPU. With some, a refusal of code 10 says why CUDA does not load. */
+  gpus: number[];
+  /** Bytes; 0: no bound. */
+  gpuMemLimit: number;
+  cudaGraphs: boolean;
   warmup: boolean;
+  /** Libraries to load first, as preloadLibraries does, but off the JavaScript thread. */
+  preload: readonly string[];
+  /** For the stats; '': none. */
+  providerNote: string;
 }
 
 export interface NativeFunctionQueue {
@@ -217,10 +234,15 @@ export interface NativeFunctionQueue {
   clearStats(): void;
 }
 
+/** The ONNX Runtime library that the process has loaded. */
 export interface LibraryInfo {
+  /** Its file. */
   path: string;
+  /** Such as `'1.29.0'`. */
   version: string;
+  /** The version of the C API that is used. */
   api: number;
+  /** Why this one: `'beside the addon'`, say. */
   how: string;
 }
 
@@ -233,7 +255,16 @@ export interface Native {
   setObserver(observer: (batch: NativeBatchReport) => void): void;
   /** The engine that has this id, for this thread; undefined: it is closed, or nobody has it any more. */
   attach(id: string): NativeEngine | undefined;
-  loadLibrary(options: { libraryPath: string | undefined; candidates: string[] }): LibraryInfo | Refusal;
+  loadLibrary(options: {
+    libraryPath: string | undefined;
+    preferred: string[];
+    candidates: string[];
+  }): LibraryInfo | Refusal;
+  /**
+   * Loads libraries by absolute path, in this order, for the whole process and for good. `error` is the dynamic linker's
+   * reason; the others are loaded all the same.
+   */
+  preloadLibraries(paths: readonly string[]): { path: string; error?: string }[];
   /**
    * Copies rows out of `sources` into `out`, padded. Per row `rows` has: its source, its place on the source's axis 0,
    * the source's dims (`rank`), and the row's own dims (`rank - 1`), to which it is cut.
@@ -274,13 +305,17 @@ export const native: Native = load();
 /** The file that {@link native} is. */
 export const addonFile: string = nodeGypBuild.resolve(packageFolder);
 
+const coreName = process.platform === 'darwin' ? 'libonnxruntime.dylib' : 'libonnxruntime.so.1';
+
+/** Where the core that came with the addon is, if one did. */
+export const shippedCore: string = path.join(path.dirname(addonFile), coreName);
+
 /** Where onnxruntime-node, if it is installed, keeps the core library for this machine. */
 export function installedCore(): string[] {
-  const name = process.platform === 'darwin' ? 'libonnxruntime.dylib' : 'libonnxruntime.so.1';
   for (const from of [path.join(process.cwd(), 'index.js'), __filename]) {
     try {
       const main = createRequire(from).resolve('onnxruntime-node/package.json');
-      const file = path.join(path.dirname(main), 'bin', 'napi-v6', process.platform, process.arch, name);
+      const file = path.join(path.dirname(main), 'bin', 'napi-v6', process.platform, process.arch, coreName);
       if (existsSync(file)) return [file];
     } catch {
       // Not installed there.

@@ -48,7 +48,17 @@ export interface CallOptions {
 }
 
 type Kind =
-  'count' | 'ms' | 'number' | 'boolean' | 'function' | 'object' | 'string' | 'strings' | 'cache' | readonly string[];
+  | 'count'
+  | 'ms'
+  | 'number'
+  | 'boolean'
+  | 'function'
+  | 'object'
+  | 'string'
+  | 'strings'
+  | 'cache'
+  | 'devices'
+  | readonly string[];
 
 /** Checks `options` against the kinds of the known names: a TypeError or RangeError names the option and the value. */
 export function checkOptions(where: string, options: unknown, kinds: Record<string, Kind>): void {
@@ -92,6 +102,15 @@ function checkOption(where: string, name: string, value: unknown, kind: Kind): v
     case 'strings':
       if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) wrong('an array of strings');
       break;
+    case 'devices': {
+      const devices: unknown[] = Array.isArray(value) ? value : [value];
+      if (!devices.every((device) => typeof device === 'number')) wrong('a number or an array of numbers');
+      const whole = devices.every((device) => Number.isInteger(device) && (device as number) >= 0);
+      if (!whole || devices.length === 0 || new Set(devices).size < devices.length) {
+        wrong('the number of a GPU, 0 or more, or an array of different ones', RangeError);
+      }
+      break;
+    }
     case 'cache':
       if (!isCache(value)) wrong('an object with get and set');
       break;

@@ -1,4 +1,8 @@
-/** `batched/prometheus`: the stats of batched callables as metrics of prom-client, read when they are scraped. */
+/**
+ * `batched/prometheus`: the stats of batched callables as metrics of prom-client, read when they are scraped.
+ *
+ * @module batched/prometheus
+ */
 import { type Counter, type Registry, register as defaultRegistry } from 'prom-client';
 import type { BatchedControls } from './callable';
 import type { BatchStats, ModelStats, Percentiles } from './stats';
@@ -6,6 +10,7 @@ import type { BatchStats, ModelStats, Percentiles } from './stats';
 /** Any batched callable: its `stats` and `health` are all that is asked for. */
 export type Observed = Pick<BatchedControls<BatchStats>, 'stats' | 'health'>;
 
+/** Options of {@link register}. */
 export interface RegisterOptions {
   /** The label `name` of every metric: it tells callables of one registry apart. Default `'default'`. */
   name?: string;
@@ -84,7 +89,7 @@ const families: readonly Family[] = [
     name: 'batched_dispatches_total',
     help: 'Batches by why they were dispatched.',
     type: 'counter',
-    values: ({ dispatchReasons }) => labelled('reason', dispatchReasons),
+    values: ({ dispatchReasons }) => labelled('reason', { ...dispatchReasons }),
   },
   {
     name: 'batched_retries_total',
@@ -134,6 +139,20 @@ const families: readonly Family[] = [
     help: 'Whether the lane can run batches.',
     type: 'gauge',
     values: ({ lanes }) => lanes.map(({ name, healthy }) => ({ labels: { lane: name }, value: healthy ? 1 : 0 })),
+  },
+  {
+    name: 'batched_lane_device_busy_ratio',
+    help: 'Part of the time in which the GPU computed the batches of the lane (lanes on GPUs only).',
+    type: 'gauge',
+    values: ({ lanes }) =>
+      lanes.flatMap(({ name, device }) => (device ? [{ labels: { lane: name }, value: device.busy }] : [])),
+  },
+  {
+    name: 'batched_lane_device_bytes',
+    help: 'Bytes of GPU memory that the lane has taken, weights included (lanes on GPUs only).',
+    type: 'gauge',
+    values: ({ lanes }) =>
+      lanes.flatMap(({ name, device }) => (device ? [{ labels: { lane: name }, value: device.bytes }] : [])),
   },
   {
     name: 'batched_held_bytes',

@@ -9,9 +9,11 @@ import { describe, invalidInput } from './tensor';
  * JSON, and is good in every thread of its process.
  */
 export interface ModelToken {
+  /** Tells a token from other data. */
   readonly batched: 'model';
   /** The process that has the model. */
   readonly pid: number;
+  /** Of the engine, in that process. */
   readonly id: string;
 }
 

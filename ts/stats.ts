@@ -4,18 +4,58 @@ import type { NativeCounters, NativeEngineStats, NativePercentiles } from './nat
 
 /** Milliseconds, from a log-linear histogram (about 3 % resolution). */
 export interface Percentiles {
+  /** The median. */
   p50: number;
+  /** The 90th percentile. */
   p90: number;
+  /** The 99th percentile. */
   p99: number;
+  /** The largest. */
   max: number;
 }
 
+/** Batches by why they were dispatched. */
+export interface DispatchReasons {
+  /** A whole budget (`batchSize`, `maxBatchTokens`) waited. */
+  full: number;
+  /** A lane, or the function, was free and took what there was. */
+  idle: number;
+  /** The oldest row had waited `timeoutMs`. */
+  timeout: number;
+  /** The running batch was about to end, so the next one was made ready. */
+  staged: number;
+}
+
+/** Microseconds, learned from a model's own batches: tokens * perToken + rows * perRow + perBatch. */
+export interface BatchCost {
+  /** For each token of padded length. */
+  perToken: number;
+  /** For each row. */
+  perRow: number;
+  /** For the run itself. */
+  perBatch: number;
+}
+
+/** What a lane makes of its GPU. */
+export interface DeviceStats {
+  /** Part of the time, 0 to 1, in which the GPU computed its batches, by the GPU's own clock. */
+  busy: number;
+  /** Bytes of GPU memory that it has taken, weights included. */
+  bytes: number;
+}
+
+/** One lane of a model's engine. */
 export interface LaneStats {
+  /** The name of its thread, such as `batched-cpu-0`. */
   name: string;
+  /** Batches that it has run. */
   batches: number;
   /** Part of the time, 0 to 1, in which a batch was running. */
   busy: number;
+  /** False when its device is lost; it takes no more batches then. */
   healthy: boolean;
+  /** Of a lane on a GPU. */
+  device?: DeviceStats;
 }
 
 /**
@@ -27,7 +67,9 @@ export interface BatchStats {
   queueSize: number;
   /** Rows that have got their result. */
   totalProcessed: number;
+  /** Batches that have run. */
   totalBatches: number;
+  /** Rows of a batch, on average. */
   avgBatchSize: number;
   /** Milliseconds that a batch takes, on average. */
   avgProcessingTime: number;
@@ -42,12 +84,16 @@ export interface BatchStats {
   /** How many batches had so many rows. */
   batchSizes: Record<number, number>;
   /** Why batches were dispatched. */
-  dispatchReasons: { full: number; idle: number; timeout: number; staged: number };
+  dispatchReasons: DispatchReasons;
   /** Rows admitted; each ends as processed, failed, cancelled, timedOut or closed. */
   admitted: number;
+  /** Rows whose call was rejected with an error of the function, of the run or of its outputs. */
   failed: number;
+  /** Rows whose call was aborted by its signal. */
   cancelled: number;
+  /** Rows whose call's `deadlineMs` passed. */
   timedOut: number;
+  /** Rows that waited when it was closed without draining. */
   closed: number;
   /** Rows refused because the queue was full. */
   rejected: number;
@@ -55,6 +101,7 @@ export interface BatchStats {
   isolated: number;
   /** Extra runs that it took to find them, or after running out of memory. */
   retries: number;
+  /** Of a model; a user function has none. */
   lanes: LaneStats[];
   /** With the option `cache`. */
   cacheStats?: CacheStats;
@@ -62,17 +109,20 @@ export interface BatchStats {
 
 /** What a model adds. */
 export interface ModelStats extends BatchStats {
-  /** The execution provider in use, such as `'cpu'`. */
+  /** The execution provider in use: `'cuda'` or `'cpu'`. */
   provider: string;
+  /** Why it is not CUDA, where that was asked for by name or is here in part. */
+  providerNote?: string;
   /** Bytes of inputs that calls in the engine hold. */
   heldBytes: number;
-  /** Threads that one lane computes with, and those of a batch that has the machine for itself. */
+  /** Threads that one lane computes with. */
   laneThreads: number;
+  /** Threads of the wide session, for a batch that has the machine for itself; 0: there is none. */
   wideThreads: number;
   /** Rows of every run where the model fixes them, else 0. With 1 nothing is batched: rows run one by one. */
   fixedBatch: number;
   /** What a batch costs, as learned, in microseconds: tokens * perToken + rows * perRow + perBatch. */
-  cost: { perToken: number; perRow: number; perBatch: number };
+  cost: BatchCost;
 }
 
 function percentiles({ p50, p90, p99, max }: NativePercentiles): Percentiles {
@@ -110,6 +160,7 @@ export function modelStats(stats: NativeEngineStats, fixedBatch: number): ModelS
   return {
     ...batchStats(stats, stats.lanes),
     provider: stats.provider,
+    ...(stats.providerNote === '' ? {} : { providerNote: stats.providerNote }),
     heldBytes: stats.heldBytes,
     laneThreads: stats.laneThreads,
     wideThreads: stats.wideThreads,

@@ -20,6 +20,7 @@ export const elementTypes = [
 /** `float16` is kept in a Uint16Array (its bits), `bool` in a Uint8Array. */
 export type ElementType = (typeof elementTypes)[number];
 
+/** The typed arrays of JavaScript that hold elements of tensors. */
 export type TypedArray =
   | Float32Array
   | Float64Array
@@ -35,22 +36,30 @@ export type TypedArray =
 
 /** A dense tensor, row-major: `data.length` is the product of `dims`. */
 export interface Tensor<Data extends TypedArray = TypedArray> {
+  /** What the elements are; `data` is of the class that stores it. */
   readonly type: ElementType;
+  /** The shape, at most 8 axes; axis 0 is the batch unless `batchAxis` says otherwise. */
   readonly dims: readonly number[];
+  /** The elements. Of a result it is a view into the memory of its batch: `slice()` what you keep for long. */
   readonly data: Data;
 }
 
 /**
  * What a caller may give for one input: a {@link Tensor} with the batch on its axis 0, a typed array (the elements of
  * one row, or one scalar per row where a row is a scalar), an array of numbers (the same), or an array with a typed
- * array or an array of numbers for each row; rows may differ in length.
+ * array or an array of numbers for each row; rows may differ in length. Elements become those of the model's type where
+ * it has their values: integers any integer type that holds them, any numbers a float type, `float16` included (rounded,
+ * and refused beyond 65504). Floats do not become integers, unless they come as plain numbers that are integers.
  */
 export type Feature = TensorLike | TypedArray | readonly number[] | readonly (TypedArray | readonly number[])[];
 
 /** A tensor as others make them: `type` is checked at the call. */
 export interface TensorLike {
+  /** One of {@link ElementType}. */
   readonly type: string;
+  /** The shape. */
   readonly dims: readonly number[];
+  /** A typed array. */
   readonly data: unknown;
 }
 

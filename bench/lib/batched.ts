@@ -8,4 +8,6 @@ import type * as batched from '../../ts/index';
 // Telemetry of ONNX Runtime, for every driver in the process: off before the library is loaded.
 process.env['ORT_DISABLE_TELEMETRY'] = '1';
 
-export const { dynamically, inference } = createRequire(__filename)('../../dist/index.js') as typeof batched;
+export const { dynamically, inference, loadLibrary } = createRequire(__filename)(
+  '../../dist/index.js',
+) as typeof batched;

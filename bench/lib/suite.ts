@@ -9,6 +9,12 @@ export interface Settings {
   readonly minutes: number | undefined;
   /** Where a suite that plots something writes it. */
   readonly svg: string | undefined;
+  /** Of suites that run models on a provider of choice. */
+  readonly provider: 'cpu' | 'cuda' | undefined;
+  /** Of suites that have several models: which of them, in this order. */
+  readonly models: readonly string[] | undefined;
+  /** Writes what there is so far, for suites that may be ended before they are through. */
+  readonly save: () => void;
   /** One line about what is going on. */
   readonly log: (line: string) => void;
 }

@@ -61,15 +61,17 @@ export const overload: Suite = {
       memory.stop();
       held.stop();
 
-      // engine.h, and the batch that runs: row by row at worst; batch by batch where full ones form, as they do here.
+      // engine.h, and the batch that runs: row by row at worst; by batches as large as they were.
       const batch = during.processingTime.max;
       const lanes = during.lanes.length;
       const bound = Math.ceil((maxQueueRows + 1) / lanes) * batch + batch;
-      const fullBatches = (Math.ceil((maxQueueRows + 1) / (lanes * batchSize)) + 2) * batch;
+      const byBatches = (Math.ceil((maxQueueRows + 1) / (lanes * during.avgBatchSize)) + 2) * batch;
       const drain = (1e3 * (during.queueSize + lanes * batchSize)) / peak + batch;
+      const answered = sorted(flood.answered);
+      const longest = quantile(answered, 1);
       report.add('overload/throughput-of-peak', '', throughput / peak, { atLeast: 0.95 });
-      report.add('overload/longest-of-bound', '', Math.max(...flood.answered) / bound, { atMost: 1 });
-      report.add('overload/longest-of-full-batch-bound', '', Math.max(...flood.answered) / fullBatches, { atMost: 1 });
+      report.add('overload/longest-of-bound', '', longest / bound, { atMost: 1 });
+      report.add('overload/longest-of-batch-bound', '', longest / byBatches, { atMost: 1 });
       report.add('overload/other-refusals', '', flood.otherRefusals, { atMost: 0 });
       report.add('overload/refusal-p99-ms', 'ms', quantile(sorted(flood.refused), 0.99), { atMost: 10 });
       report.add('overload/refused-at-half-load', '', half.refused.length + half.otherRefusals, { atMost: 0 });
@@ -80,8 +82,8 @@ export const overload: Suite = {
       report.add('overload/deadline-late-p99-ms', 'ms', quantile(sorted(deadlines.late), 0.99), { atMost: 10 });
       report.add('overload/recovery-of-draining', '', recovery / drain, { atMost: 1 });
       report.add('overload/throughput-after-of-peak', '', lone / peak);
-      report.add('overload/longest-ms', 'ms', Math.max(...flood.answered));
-      report.add('overload/p99-ms', 'ms', quantile(sorted(flood.answered), 0.99));
+      report.add('overload/longest-ms', 'ms', longest);
+      report.add('overload/p99-ms', 'ms', quantile(answered, 0.99));
       report.add('overload/refused-part', '', flood.refused.length / (flood.refused.length + flood.answered.length));
       report.add('overload/deadlines-passed', '', deadlines.late.length);
       report.add('overload/peak-per-s', '1/s', peak);
@@ -110,26 +112,38 @@ class Outcomes {
   /** From the deadline to the error that says so. */
   readonly late: number[] = [];
   otherRefusals = 0;
-  readonly #pending = new Set<Promise<void>>();
+  #pending = 0;
+  #settled: (() => void) | undefined;
 
+  /** Does as little as possible: what it takes of this thread, the engine does not get. */
   watch(due: number, deadline: number | undefined, result: Promise<unknown>): void {
     const sent = performance.now();
-    const watched = result
-      .then(
-        () => void this.answered.push(performance.now() - due),
-        (error: unknown) => {
-          const { code } = error as { code?: string };
-          if (code === 'BATCHED_QUEUE_FULL') this.refused.push(performance.now() - sent);
-          else if (code === 'BATCHED_DEADLINE') this.late.push(performance.now() - sent - deadline!);
-          else this.otherRefusals++;
-        },
-      )
-      .finally(() => this.#pending.delete(watched));
-    this.#pending.add(watched);
+    this.#pending++;
+    result.then(
+      () => {
+        this.answered.push(performance.now() - due);
+        this.#done();
+      },
+      (error: unknown) => {
+        const { code } = error as { code?: string };
+        if (code === 'BATCHED_QUEUE_FULL') this.refused.push(performance.now() - sent);
+        else if (code === 'BATCHED_DEADLINE') this.late.push(performance.now() - sent - deadline!);
+        else this.otherRefusals++;
+        this.#done();
+      },
+    );
   }
 
-  async settled(): Promise<void> {
-    await Promise.all(this.#pending);
+  #done(): void {
+    if (--this.#pending === 0) this.#settled?.();
+  }
+
+  /** Once nothing more is sent: when the last one has ended. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#settled = resolve;
+      if (this.#pending === 0) resolve();
+    });
   }
 }
 

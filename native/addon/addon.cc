@@ -30,6 +30,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("attach", Napi::Function::New(env, attach));
   exports.Set("loadLibrary", Napi::Function::New(env, load_library));
   exports.Set("loadModel", Napi::Function::New(env, load_model));
+  exports.Set("preloadLibraries", Napi::Function::New(env, preload));
   exports.Set("pack", Napi::Function::New(env, pack));
   return exports;
 }

@@ -6,6 +6,9 @@
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <utility>
+
+#include "engine/half.h"
 
 namespace batched {
 namespace {
@@ -14,7 +17,7 @@ struct Bool {
   std::uint8_t value;
 };
 
-// Calls `visit` with a value of the C++ type that stores the dtype. float16 has none.
+// Calls `visit` with a value of the C++ type that stores the dtype.
 template <typename Visit>
 Status with_type(DType dtype, Visit visit) {
   switch (dtype) {
@@ -41,14 +44,26 @@ Status with_type(DType dtype, Visit visit) {
     case DType::kBool:
       return visit(Bool{});
     case DType::kFloat16:
-      break;
+      return visit(Half{});
   }
-  return {Code::kInvalidInput, "float16 is not converted: give the elements as they are, in a Uint16Array"};
+  return {Code::kInvalidInput, "its type is unknown"};
 }
+
+// What an element stands for, in a type that can be counted with.
+template <typename T>
+T number_of(T element) {
+  return element;
+}
+float number_of(Half element) { return to_float(element); }
 
 template <typename To, typename From>
 bool fits(From value) {
-  if constexpr (std::is_floating_point_v<To>) {
+  if constexpr (std::is_same_v<To, Half>) {
+    // From here on the nearest float is 65520, and the half nearest to that is infinite.
+    constexpr double kAbove = 65519.998046875;
+    const auto wide = static_cast<double>(value);
+    return !std::isfinite(wide) || std::abs(wide) < kAbove;
+  } else if constexpr (std::is_floating_point_v<To>) {
     return true;
   } else if constexpr (std::is_floating_point_v<From>) {
     // The bounds are powers of two, so they are exact as floats; max() itself may not be.
@@ -60,23 +75,33 @@ bool fits(From value) {
   }
 }
 
+template <typename To, typename From>
+To made_of(From value) {
+  if constexpr (std::is_same_v<To, Half>) {
+    return to_half(static_cast<float>(value));
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
 template <typename From, typename To>
 Status convert(const std::byte* source, std::byte* destination, std::size_t count, DType to_type) {
   for (std::size_t i = 0; i < count; ++i) {
-    From from;
-    std::memcpy(&from, source + i * sizeof(From), sizeof(From));
+    From element;
+    std::memcpy(&element, source + i * sizeof(From), sizeof(From));
+    const auto from = number_of(element);
     if constexpr (std::is_same_v<To, Bool>) {
-      if (!(from == From{0} || from == From{1})) {
+      if (!(from == 0 || from == 1)) {
         return {Code::kInvalidInput, "element " + std::to_string(i) + " is " + std::to_string(from) +
                                          ", which is neither 0 nor 1 (bool)"};
       }
-      destination[i] = static_cast<std::byte>(from != From{0});
+      destination[i] = static_cast<std::byte>(from != 0);
     } else {
       if (!fits<To>(from)) {
         return {Code::kInvalidInput, "element " + std::to_string(i) + " is " + std::to_string(from) +
                                          ", which does not fit " + dtype_name(to_type)};
       }
-      const auto to = static_cast<To>(from);
+      const To to = made_of<To>(from);
       std::memcpy(destination + i * sizeof(To), &to, sizeof(To));
     }
   }

@@ -9,8 +9,9 @@
 namespace batched {
 
 // Copies `count` elements. The same type is a memcpy. Integers widen, and narrow where the value fits;
-// integers and floats become floats; a float becomes an integer only if it is one (number[] is float64
-// here); float16 is only copied. kInvalidInput names the first element that does not fit.
+// integers and floats become floats, rounded to the nearest; a number too large for float16 is refused, since
+// that ends early (65504), while others become infinite. A float becomes an integer only if it is one
+// (number[] is float64 here). kInvalidInput names the first element that does not fit.
 Status convert_elements(DType from, const std::byte* source, DType to, std::byte* destination,
                         std::size_t count);
 

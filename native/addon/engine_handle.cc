@@ -334,6 +334,7 @@ Napi::Value EngineHandle::stats(const Napi::CallbackInfo& info) {
   Napi::Object object = stats_object(info.Env(), engine_->stats());
   object.Set("healthy", !closed() && engine_->healthy());
   object.Set("provider", facts_.provider);
+  object.Set("providerNote", facts_.provider_note);
   object.Set("laneThreads", static_cast<double>(facts_.lane_threads));
   object.Set("wideThreads", static_cast<double>(facts_.wide_threads));
   const CostModel cost = engine_->cost();

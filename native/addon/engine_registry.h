@@ -16,6 +16,7 @@ namespace batched {
 struct ModelFacts {
   std::string name;  // its file's, or "model"
   std::string provider;
+  std::string provider_note;  // why it is not another one; may be empty
   std::size_t lane_threads = 1;
   std::size_t wide_threads = 0;
 };

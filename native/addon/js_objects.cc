@@ -109,6 +109,12 @@ Napi::Object stats_object(Napi::Env env, const EngineStats& stats) {
     const auto elapsed = static_cast<double>(stats.elapsed > 0 ? stats.elapsed : 1);
     entry.Set("busy", static_cast<double>(lane.busy) / elapsed);
     entry.Set("healthy", lane.healthy);
+    if (lane.device) {
+      auto device = Napi::Object::New(env);
+      device.Set("busy", static_cast<double>(lane.device->computed) / elapsed);
+      device.Set("bytes", static_cast<double>(lane.device->bytes));
+      entry.Set("device", device);
+    }
     lanes.Set(i, entry);
   }
   object.Set("lanes", lanes);

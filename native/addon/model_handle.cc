@@ -5,12 +5,14 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/warm_up.h"
 #include "environment.h"
 #include "js_objects.h"
 #include "option_reader.h"
 #include "ort/ort_library.h"
+#include "ort/preload.h"
 
 namespace batched {
 namespace {
@@ -29,33 +31,57 @@ ModelOptions model_options(const OptionReader& options) {
   ModelOptions model;
   model.path = options.text("path");
   model.bytes = options.bytes("bytes");
+  model.pooling.kind = static_cast<Pooling::Kind>(static_cast<int>(options.number("pooling")));
+  model.pooling.normalize = options.flag("normalize");
+  model.pooling.states = options.text("hiddenStates");
   model.outputs = options.list("outputs");
   model.batch_axis = options.map<int>("batchAxis");
   for (std::string& name : options.list("shared")) model.shared.insert(std::move(name));
   model.pad_values = options.map<double>("padTokens");
   model.lanes = options.size("lanes");
   model.intra_op_threads = static_cast<int>(options.number("intraOpThreads"));
+  model.gpus = options.numbers("gpus");
+  model.gpu_mem_limit = static_cast<std::uint64_t>(options.number("gpuMemLimit"));
+  model.cuda_graphs = options.flag("cudaGraphs");
   return model;
 }
 
 struct NewModel {
   std::shared_ptr<const OrtModel> model;
   CostModel cost;
+  std::string provider_note;
   std::string name;
 };
 
 class LoadWorker final : public Napi::AsyncWorker {
  public:
-  LoadWorker(Napi::Function done, ModelOptions options, bool warm_up)
-      : Napi::AsyncWorker(done, "batched.load"), options_(std::move(options)), warm_up_(warm_up) {
+  LoadWorker(Napi::Function done, const OptionReader& options)
+      : Napi::AsyncWorker(done, "batched.load"),
+        options_(model_options(options)),
+        preload_(options.list("preload")),
+        warm_up_(options.flag("warmup")) {
+    made_.provider_note = options.text("providerNote");
     if (!options_.path.empty()) made_.name = std::filesystem::path(options_.path).filename().string();
   }
 
   void Execute() override {
+    const std::string failures = failures_of(preload_libraries(preload_));
     std::unique_ptr<OrtModel> model;
     status_ = OrtModel::load(std::move(options_), &model);
+    if (status_.code() == Code::kProviderUnavailable) {
+      status_ = {status_.code(), status_.message() + failures};
+    }
     if (!status_.ok()) return;
-    if (warm_up_) made_.cost = warm_up(*model->make_lanes().front(), model->signature(), steady_clock());
+    if (warm_up_) {
+      const bool gpu = model->provider() == "cuda";
+      // One lane learns for all; on GPUs each has memory of its own to take.
+      std::vector<std::unique_ptr<Lane>> lanes = model->make_lanes();
+      if (!gpu) lanes.resize(1);
+      for (const std::unique_ptr<Lane>& lane : lanes) {
+        made_.cost =
+            warm_up(*lane, model->signature(), steady_clock(), gpu ? WarmUp::kLarge : WarmUp::kSmall);
+      }
+    }
     made_.model = std::move(model);
   }
 
@@ -67,9 +93,10 @@ class LoadWorker final : public Napi::AsyncWorker {
 
  private:
   ModelOptions options_;
+  const std::vector<std::string> preload_;
   const bool warm_up_;
   Status status_;
-  NewModel made_{nullptr, {}, "model"};
+  NewModel made_{nullptr, {}, {}, "model"};
 };
 
 }  // namespace
@@ -89,6 +116,7 @@ ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   const auto* made = info[0].As<Napi::External<NewModel>>().Data();
   model_ = made->model;
   cost_ = made->cost;
+  provider_note_ = made->provider_note;
   name_ = made->name;
 }
 
@@ -100,9 +128,11 @@ Napi::Value ModelHandle::signature(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
   EngineOptions options = engine_options(OptionReader(info[0].As<Napi::Object>()));
   options.cost = cost_;
+  options.ladder = model_->ladder();
   ModelFacts facts;
   facts.name = name_;
   facts.provider = model_->provider();
+  facts.provider_note = provider_note_;
   facts.lane_threads = static_cast<std::size_t>(model_->lane_threads());
   facts.wide_threads = static_cast<std::size_t>(model_->wide_threads());
   auto engine = std::make_shared<Engine>(options, model_->signature(), model_->make_lanes(), steady_clock());
@@ -113,7 +143,7 @@ Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
 // loadModel(options, done): done(refusal, undefined) or done(undefined, model).
 Napi::Value load_model(const Napi::CallbackInfo& info) {
   const OptionReader options(info[0].As<Napi::Object>());
-  auto* worker = new LoadWorker(info[1].As<Napi::Function>(), model_options(options), options.flag("warmup"));
+  auto* worker = new LoadWorker(info[1].As<Napi::Function>(), options);
   worker->Queue();  // frees itself
   return info.Env().Undefined();
 }
@@ -122,6 +152,7 @@ Napi::Value load_library(const Napi::CallbackInfo& info) {
   const OptionReader options(info[0].As<Napi::Object>());
   LibraryOptions library;
   library.explicit_path = options.text("libraryPath");
+  library.preferred = options.list("preferred");
   library.candidates = options.list("candidates");
   const Status status = load_ort_library(library);
   if (!status.ok()) return status_object(info.Env(), status);
@@ -132,6 +163,20 @@ Napi::Value load_library(const Napi::CallbackInfo& info) {
   object.Set("api", loaded->api);
   object.Set("how", loaded->how);
   return object;
+}
+
+Napi::Value preload(const Napi::CallbackInfo& info) {
+  const auto list = info[0].As<Napi::Array>();
+  std::vector<std::string> paths;
+  for (std::uint32_t i = 0; i < list.Length(); ++i) paths.push_back(list.Get(i).ToString().Utf8Value());
+  auto results = Napi::Array::New(info.Env());
+  for (const auto& [path, error] : preload_libraries(paths)) {
+    auto result = Napi::Object::New(info.Env());
+    result.Set("path", path);
+    if (!error.empty()) result.Set("error", error);
+    results.Set(results.Length(), result);
+  }
+  return results;
 }
 
 }  // namespace batched

@@ -25,13 +25,17 @@ class ModelHandle final : public Napi::ObjectWrap<ModelHandle> {
 
   std::shared_ptr<const OrtModel> model_;
   CostModel cost_;  // as measured while loading
+  std::string provider_note_;
   std::string name_;
 };
 
 // loadModel(options, done); see ts/native.ts.
 Napi::Value load_model(const Napi::CallbackInfo& info);
 
-// loadLibrary({ libraryPath, candidates }): { path, version, api, how }, or { code, message }.
+// loadLibrary({ libraryPath, preferred, candidates }): { path, version, api, how }, or { code, message }.
 Napi::Value load_library(const Napi::CallbackInfo& info);
+
+// preloadLibraries(paths): [{ path, error? }].
+Napi::Value preload(const Napi::CallbackInfo& info);
 
 }  // namespace batched

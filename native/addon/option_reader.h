@@ -37,6 +37,12 @@ class OptionReader {
     for (std::uint32_t i = 0; i < array.Length(); ++i) items.push_back(array.Get(i).ToString().Utf8Value());
     return items;
   }
+  std::vector<int> numbers(const char* name) const {
+    std::vector<int> items;
+    const auto array = options_.Get(name).As<Napi::Array>();
+    for (std::uint32_t i = 0; i < array.Length(); ++i) items.push_back(array.Get(i).ToNumber().Int32Value());
+    return items;
+  }
   template <typename T>
   std::map<std::string, T> map(const char* name) const {
     std::map<std::string, T> entries;

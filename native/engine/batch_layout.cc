@@ -1,26 +1,11 @@
 #include "batch_layout.h"
 
-#include <bit>
-#include <cmath>
 #include <cstring>
+
+#include "half.h"
 
 namespace batched {
 namespace {
-
-// Sign, exponent and fraction of `value` as an IEEE half, rounded to nearest even.
-std::uint16_t to_half(double value) {
-  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(value));
-  const std::uint32_t sign = (bits >> 16) & 0x8000;
-  const std::uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<std::uint16_t>(sign | 0x7e00);
-  if (magnitude >= 0x477ff000) return static_cast<std::uint16_t>(sign | 0x7c00);
-  if (magnitude < 0x38800000) {
-    const float scaled = std::bit_cast<float>(magnitude) * 16777216.0F;  // in units of 2^-24
-    return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(std::nearbyint(scaled)));
-  }
-  const std::uint32_t rounded = magnitude - 0x38000000 + 0x0fff + ((magnitude >> 13) & 1);
-  return static_cast<std::uint16_t>(sign | (rounded >> 13));
-}
 
 template <typename T>
 void fill_with(std::byte* destination, std::size_t count, T value) {
@@ -115,7 +100,7 @@ void fill_elements(DType dtype, double value, std::byte* destination, std::size_
     case DType::kFloat64:
       return fill_with(destination, count, value);
     case DType::kFloat16:
-      return fill_with(destination, count, to_half(value));
+      return fill_with(destination, count, to_half(static_cast<float>(value)));
     case DType::kInt8:
       return fill_with(destination, count, static_cast<std::int8_t>(value));
     case DType::kInt16:
@@ -137,8 +122,13 @@ void fill_elements(DType dtype, double value, std::byte* destination, std::size_
   }
 }
 
-BatchLayout::BatchLayout(const Signature& signature, PaddingSide side)
-    : signature_(signature), side_(side), sources_(signature.outputs.size()) {
+BatchLayout::BatchLayout(const Signature& signature, PaddingSide side, const ShapeLadder& ladder)
+    : signature_(signature),
+      side_(side),
+      // Where rows of one length only share a batch, padding would change their results.
+      ladder_{ladder.rows && signature.fixed_batch == 0, ladder.lengths && side != PaddingSide::kNone,
+              ladder.max_rows, ladder.max_tokens},
+      sources_(signature.outputs.size()) {
   for (std::size_t o = 0; o < signature.outputs.size(); ++o) {
     const TensorSpec& output = signature.outputs[o];
     for (std::size_t axis = 0; axis < output.axes.size(); ++axis) {
@@ -161,6 +151,10 @@ BatchLayout::BatchLayout(const Signature& signature, PaddingSide side)
 }
 
 void BatchLayout::fit(std::span<const RowInputs> rows, BatchShape* shape) const {
+  const ShapeLadder::Rung rung = ladder_.fit(rows.size(), shape->longest);
+  shape->padded_rows =
+      signature_.fixed_batch > 0 ? static_cast<std::size_t>(signature_.fixed_batch) : rung.rows;
+  shape->padded_length = rung.length;
   shape->inputs.assign(signature_.inputs.size(), Dims{});
   for (std::size_t i = 0; i < signature_.inputs.size(); ++i) {
     const TensorSpec& spec = signature_.inputs[i];
@@ -171,9 +165,14 @@ void BatchLayout::fit(std::span<const RowInputs> rows, BatchShape* shape) const 
           most[axis] = std::max(most[axis], row[i].dims[axis]);
         }
       }
-      const auto batch =
-          signature_.fixed_batch > 0 ? signature_.fixed_batch : static_cast<std::int64_t>(rows.size());
-      most.insert(static_cast<std::size_t>(spec.batch_axis), batch);
+      const auto batch = static_cast<std::size_t>(spec.batch_axis);
+      if (rung.length > shape->longest) {
+        for (std::size_t axis = 0; axis < most.rank(); ++axis) {
+          const bool padded = spec.axes[axis < batch ? axis : axis + 1].dynamic();
+          if (padded && most[axis] == shape->longest) most[axis] = rung.length;
+        }
+      }
+      most.insert(batch, static_cast<std::int64_t>(shape->padded_rows));
     }
     shape->inputs[i] = most;
   }
@@ -243,7 +242,7 @@ bool BatchLayout::holds_rows(std::size_t output, const Dims& whole, std::size_t 
   const int axis = signature_.outputs[output].batch_axis;
   if (axis < 0 || static_cast<std::size_t>(axis) >= whole.rank()) return false;
   const auto size = static_cast<std::size_t>(whole[static_cast<std::size_t>(axis)]);
-  return signature_.fixed_batch > 0 ? size >= rows : size == rows;
+  return signature_.fixed_batch > 0 || ladder_.rows ? size >= rows : size == rows;
 }
 
 void copy_row(const TensorView& whole, std::size_t batch_axis, std::size_t row, const Dims& dims,

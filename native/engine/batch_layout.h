@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "shape_ladder.h"
 #include "tensor.h"
 
 namespace batched {
@@ -33,17 +34,21 @@ struct BatchShape {
   std::size_t rows = 0;
   std::uint32_t longest = 0;  // tokens of the longest row
   std::vector<Dims> inputs;   // of the padded inputs, batch axis included
+  // As it runs: rows and tokens that only fill it up included.
+  std::size_t padded_rows = 0;
+  std::uint32_t padded_length = 0;
 
-  std::uint64_t padded_tokens() const { return std::uint64_t{longest} * rows; }
+  std::uint64_t padded_tokens() const { return std::uint64_t{padded_length} * padded_rows; }
 };
 
 class BatchLayout {
  public:
-  BatchLayout(const Signature& signature, PaddingSide side);
+  BatchLayout(const Signature& signature, PaddingSide side, const ShapeLadder& ladder = {});
 
   PaddingSide side() const { return side_; }
 
-  // Sets `shape->inputs` to the smallest dimensions that hold every row.
+  // Given its rows and the longest of them, sets the rest of `shape`: the smallest dimensions that hold every
+  // row, or the next ones up the ladder.
   void fit(std::span<const RowInputs> rows, BatchShape* shape) const;
 
   // Writes input `input` of all rows, padded, to `destination` (dense, of shape.inputs[input]).
@@ -70,6 +75,7 @@ class BatchLayout {
 
   const Signature& signature_;
   const PaddingSide side_;
+  const ShapeLadder ladder_;
   std::vector<std::vector<Source>> sources_;  // by output, by axis of the row
 };
 

@@ -220,12 +220,12 @@ std::size_t Dispatcher::idle_lanes() const {
 bool Dispatcher::bind(LaneState* lane, Batch* batch, Nanos now, Nanos* until) {
   const TraceRange range("form", scheduler_.rows());
   LaneView view;
-  view.busy = lane->running;
+  view.busy = !lane->running.empty();
   view.predicted_end = lane->predicted_end;
-  view.staging = lane->staging;
+  view.staging = lane->staging + lane->launching;
   view.idle_lanes = idle_lanes();
   // What an idle lane can run at once is not bound behind a running batch.
-  if (lane->running && view.idle_lanes > 0) {
+  if (view.busy && view.idle_lanes > 0) {
     if (scheduler_.rows() > 0) wake_lanes(1, /*idle=*/true);
     return false;
   }
@@ -250,17 +250,15 @@ bool Dispatcher::bind(LaneState* lane, Batch* batch, Nanos now, Nanos* until) {
   return true;
 }
 
-Dispatcher::Step Dispatcher::wait(LaneState* lane, bool takes_work, Batch* batch, Status* completion) {
+Dispatcher::Step Dispatcher::wait(LaneState* lane, bool takes_work, Batch* batch, Completion* completion) {
   MutexLock lock(mutex_);
   for (;;) {
-    if (lane->completed) {
-      lane->completed = false;
-      lane->completion_time = lane->run_ended;
-      *completion = std::move(lane->completion);
-      lane->completion = Status::okay();
+    if (!lane->ended.empty()) {
+      *completion = std::move(lane->ended.front());
+      lane->ended.pop_front();
       return Step::kCompleted;
     }
-    const bool occupied = lane->running;
+    const bool occupied = !lane->running.empty();
     Nanos until = kNever;
     if (takes_work && lane->free_slots > 0 && bind(lane, batch, clock_.now(), &until)) return Step::kBatch;
     if (!occupied && drained()) return Step::kRetire;
@@ -278,21 +276,30 @@ Dispatcher::Step Dispatcher::wait(LaneState* lane, bool takes_work, Batch* batch
 
 void Dispatcher::started(LaneState* lane, Batch* batch) {
   MutexLock lock(mutex_);
-  batch->started = clock_.now();
-  lane->running = true;
-  lane->run_started = batch->started;
+  const Nanos now = clock_.now();
   const double predicted = scheduler_.cost().predict(batch->rows.size(), batch->shape.padded_tokens());
-  lane->predicted_end = batch->started + static_cast<Nanos>(predicted);
+  const Nanos free = lane->running.empty() ? now : std::max(now, lane->predicted_end);
+  if (lane->running.empty()) lane->busy_counted = now;
+  lane->running.push_back({now, static_cast<Nanos>(predicted)});
+  lane->predicted_end = free + lane->running.back().predicted;
   lane->staging += (batch->staging - lane->staging) / kStagingMemory;
+}
+
+void Dispatcher::launched(LaneState* lane, Nanos duration) {
+  MutexLock lock(mutex_);
+  lane->launching += (duration - lane->launching) / kStagingMemory;
 }
 
 void Dispatcher::completed(LaneState* lane, Status status) {
   MutexLock lock(mutex_);
-  lane->completed = true;
-  lane->completion = std::move(status);
-  lane->running = false;
-  lane->run_ended = clock_.now();
-  lane->stats.busy += lane->run_ended - lane->run_started;
+  const Nanos now = clock_.now();
+  const Nanos began = std::max(lane->running.front().started, lane->run_ended);
+  lane->running.pop_front();
+  lane->run_ended = lane->predicted_end = now;
+  for (const LaneState::Run& run : lane->running) lane->predicted_end += run.predicted;
+  lane->stats.busy += now - lane->busy_counted;
+  lane->busy_counted = now;
+  lane->ended.push_back({std::move(status), began, now});
   lane->wake.notify_one();
 }
 
@@ -327,8 +334,8 @@ void Dispatcher::count_run(LaneState* lane, const Batch& batch) {
   std::uint64_t useful = 0;
   for (const CallRow* const row : batch.rows) useful += row->length;
   const std::uint64_t padded = batch.shape.padded_tokens();
+  const Nanos duration = batch.ended - batch.began;
   MutexLock lock(mutex_);
-  const Nanos duration = lane->completion_time - batch.started;
   ++lane->stats.batches;
   counters_.count_batch(batch.rows.size(), useful, padded, batch.reason);
   counters_.processing_time.record(duration);
@@ -425,7 +432,7 @@ EngineStats Dispatcher::stats() {
   stats.elapsed = now - counting_since_;
   for (const LaneState* const lane : lanes_) {
     stats.lanes.push_back(lane->stats);
-    if (lane->running) stats.lanes.back().busy += now - lane->run_started;
+    if (!lane->running.empty()) stats.lanes.back().busy += now - lane->busy_counted;
   }
   return stats;
 }
@@ -437,7 +444,7 @@ void Dispatcher::clear_stats() {
   for (LaneState* const lane : lanes_) {
     lane->stats.batches = 0;
     lane->stats.busy = 0;
-    lane->run_started = counting_since_;
+    lane->busy_counted = counting_since_;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,25 +42,36 @@ struct Batch {
   DispatchReason reason = DispatchReason::kIdle;
   std::size_t slot = 0;
   Nanos staging = 0;  // how long it took to stage
-  Nanos started = 0;
+  Nanos began = 0;    // its run
+  Nanos ended = 0;
   bool alone = false;                         // it had the machine for itself when it was bound
   std::shared_ptr<RetryBudget> retry_budget;  // shared by the parts of a batch that failed; else null
+};
+
+// How a run ended.
+struct Completion {
+  Status status;
+  Nanos began = 0;  // when it was started, or when the run before it ended if that was later
+  Nanos ended = 0;
 };
 
 // What the dispatcher knows of a lane. Guarded by the dispatcher's mutex.
 struct LaneState {
   std::condition_variable wake;
   bool sleeping = false;
-  bool running = false;
-  Nanos run_started = 0;
-  Nanos run_ended = 0;
-  Nanos completion_time = 0;  // of the batch that wait() gave back last; the next may have ended since
-  Nanos predicted_end = 0;
-  Nanos staging = 0;      // moving average of what staging takes
-  std::size_t slots = 1;  // constant
+  struct Run {
+    Nanos started;
+    Nanos predicted;  // how long it will take
+  };
+  std::deque<Run> running;       // those in flight, in the order they were started
+  Nanos run_ended = 0;           // the last one that ended
+  Nanos busy_counted = 0;        // up to when `stats.busy` has been added up
+  std::deque<Completion> ended;  // runs that wait() has not given back yet
+  Nanos predicted_end = 0;       // of the last run in flight
+  Nanos staging = 0;             // moving averages of what staging takes,
+  Nanos launching = 0;           // and starting a run, where runs overlap
+  std::size_t slots = 1;         // constant
   std::size_t free_slots = 1;
-  bool completed = false;  // the running batch ended, with:
-  Status completion;
   bool retired = false;  // takes no more work
   LaneStats stats;
 };
@@ -97,13 +109,15 @@ class Dispatcher {
   // What a lane is to do next.
   enum class Step : std::uint8_t { kBatch, kCompleted, kRetire };
   // Blocks until there is a step. kBatch: `batch` holds rows bound for `lane`. kCompleted: `completion`
-  // holds the status of the running batch. Without `takes_work` only that is waited for.
-  Step wait(LaneState* lane, bool takes_work, Batch* batch, Status* completion);
+  // tells how the oldest run in flight ended. Without `takes_work` only that is waited for.
+  Step wait(LaneState* lane, bool takes_work, Batch* batch, Completion* completion);
 
   // The lane's batch, which has been staged, begins to run.
   void started(LaneState* lane, Batch* batch);
-  // The lane's running batch ended. Any thread.
+  // The lane's oldest run in flight ended. Any thread.
   void completed(LaneState* lane, Status status);
+  // Starting the run took the lane's thread this long, which the next batch has to allow for.
+  void launched(LaneState* lane, Nanos duration);
 
   // Counts a run that succeeded. Before finish().
   void count_run(LaneState* lane, const Batch& batch);

@@ -27,13 +27,19 @@ PolicyOptions fitted(PolicyOptions policy, const Signature& signature) {
   return policy;
 }
 
+ShapeLadder fitted(ShapeLadder ladder, const PolicyOptions& policy) {
+  ladder.max_rows = policy.batch_size;
+  ladder.max_tokens = policy.max_batch_tokens;
+  return ladder;
+}
+
 }  // namespace
 
 Engine::Engine(const EngineOptions& options, Signature signature, std::vector<std::unique_ptr<Lane>> lanes,
                Clock& clock)
     : options_(options),
       signature_(std::move(signature)),
-      layout_(signature_, options.padding_side),
+      layout_(signature_, options.padding_side, fitted(options.ladder, options.policy)),
       clock_(clock),
       seed_(random_seed()),
       dispatcher_(signature_, fitted(options.policy, signature_), options.bounds, options.cost, clock) {
@@ -48,6 +54,17 @@ Engine::~Engine() {
   for (const std::unique_ptr<LaneThread>& lane : lanes_) lane->lane().interrupt();
   for (const std::unique_ptr<LaneThread>& lane : lanes_) lane->join();
   if (timer_.joinable()) timer_.join();
+}
+
+EngineStats Engine::stats() {
+  EngineStats stats = dispatcher_.stats();
+  for (std::size_t i = 0; i < lanes_.size(); ++i) stats.lanes[i].device = lanes_[i]->device_use();
+  return stats;
+}
+
+void Engine::clear_stats() {
+  dispatcher_.clear_stats();
+  for (const std::unique_ptr<LaneThread>& lane : lanes_) lane->clear_device_use();
 }
 
 Status Engine::prepare(Call* call) const {

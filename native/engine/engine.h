@@ -13,7 +13,7 @@
 //      earlier one: of those that wait at t, and of those admitted in (t, t + s - m], m being the least
 //      slack among them (at least -most_slack; 0 unless priorities are negative). With L lanes and batches
 //      of at most D nanoseconds, retries included, that is within  ceil((R + 1) / L) * D, and with `timeout`
-//      within that much more. Where full batches form around the anchors, R / batch_size takes R's place.
+//      within that much more. Where batches of b rows form around the anchors, R / b takes R's place.
 //   3. Every admitted call settles exactly once.
 //   4. Memory: the queue holds at most max_rows rows (or one larger call) and max_bytes bytes of inputs,
 //      a lane holds slots() batches.
@@ -45,6 +45,7 @@ struct EngineOptions {
   PolicyOptions policy;
   QueueBounds bounds;
   PaddingSide padding_side = PaddingSide::kRight;
+  ShapeLadder ladder;  // what batches are filled up to; max_rows and max_tokens are the policy's
   std::uint32_t max_item_length = 0;  // tokens; 0: no bound
   CostModel cost;                     // what is known of the model before the first batch, as by warm_up()
 };
@@ -89,8 +90,8 @@ class Engine {
   }
   void unwatch(const BatchWatcher* watcher) { dispatcher_.watchers().remove(watcher); }
 
-  EngineStats stats() { return dispatcher_.stats(); }
-  void clear_stats() { dispatcher_.clear_stats(); }
+  EngineStats stats();
+  void clear_stats();
   CostModel cost() { return dispatcher_.cost(); }
   bool healthy() { return dispatcher_.healthy(); }
   bool closing() { return dispatcher_.closing(); }

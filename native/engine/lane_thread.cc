@@ -32,6 +32,18 @@ LaneThread::LaneThread(std::unique_ptr<Lane> lane, const Signature& signature, c
   dispatcher_.add_lane(&state_);
 }
 
+std::optional<DeviceUse> LaneThread::device_use() const {
+  std::optional<DeviceUse> use = lane_->device_use();
+  if (use) use->computed -= computed_before_.load(std::memory_order_relaxed);
+  return use;
+}
+
+void LaneThread::clear_device_use() {
+  if (const std::optional<DeviceUse> use = lane_->device_use()) {
+    computed_before_.store(use->computed, std::memory_order_relaxed);
+  }
+}
+
 void LaneThread::join() {
   if (thread_.joinable()) thread_.join();
 }
@@ -44,25 +56,25 @@ void LaneThread::loop() {
   name_this_thread(lane_->name());
   yield_to_javascript();
   Batch batch;
-  Status completion;
+  Completion completion;
   for (;;) {
-    if (running_ == nullptr && !retries_.empty()) {
+    if (running_.empty() && !retries_.empty()) {
       batch = std::move(retries_.front());
       retries_.pop_front();
       dispatcher_.take_slot(&state_);
       if (lost_) {
         dispatcher_.finish(&state_, &batch, lost_status_, nullptr);
       } else if (stage(&batch)) {
-        run_next();
+        run_staged();
       }
       continue;
     }
-    if (lost_ && running_ == nullptr) break;
+    if (lost_ && running_.empty()) break;
     // While rows wait to be run again nothing new is bound, or a saturated lane would never come to them.
     const bool takes_work = retries_.empty() && !lost_;
     switch (dispatcher_.wait(&state_, takes_work, &batch, &completion)) {
       case Dispatcher::Step::kBatch:
-        if (stage(&batch) && running_ == nullptr) run_next();
+        if (stage(&batch)) run_staged();
         break;
       case Dispatcher::Step::kCompleted:
         complete(completion);
@@ -103,26 +115,35 @@ bool LaneThread::stage(Batch* batch) {
   return true;
 }
 
-void LaneThread::run_next() {
-  running_ = std::make_unique<Batch>(std::move(staged_.front()));
-  staged_.pop_front();
-  dispatcher_.started(&state_, running_.get());
-  const TraceRange range("run", running_->shape.padded_tokens());
-  lane_->run(running_->slot, running_->shape, running_->alone,
-             [this](Status status) { dispatcher_.completed(&state_, std::move(status)); });
+void LaneThread::run_staged() {
+  while (!staged_.empty() && running_.size() < lane_->runs()) {
+    running_.push_back(std::move(staged_.front()));
+    staged_.pop_front();
+    Batch& batch = running_.back();
+    dispatcher_.started(&state_, &batch);
+    const TraceRange range("run", batch.shape.padded_tokens());
+    const Nanos begin = clock_.now();
+    lane_->run(batch.slot, batch.shape, batch.alone,
+               [this](Status status) { dispatcher_.completed(&state_, std::move(status)); });
+    if (lane_->runs() > 1) dispatcher_.launched(&state_, clock_.now() - begin);
+  }
 }
 
-void LaneThread::complete(const Status& status) {
-  const std::unique_ptr<Batch> batch = std::move(running_);
-  if (!staged_.empty() && status.code() != Code::kDeviceLost) run_next();
+void LaneThread::complete(const Completion& completion) {
+  Batch batch = std::move(running_.front());
+  running_.pop_front();
+  batch.began = completion.began;
+  batch.ended = completion.ended;
+  const Status& status = completion.status;
+  if (status.code() != Code::kDeviceLost) run_staged();
   if (status.ok()) {
-    dispatcher_.count_run(&state_, *batch);
-    scatter(batch.get());
+    dispatcher_.count_run(&state_, batch);
+    scatter(&batch);
     return;
   }
-  report(*batch, status);
-  free_slots_.push_back(batch->slot);
-  fail(std::move(*batch), status);
+  report(batch, status);
+  free_slots_.push_back(batch.slot);
+  fail(std::move(batch), status);
   if (!lost_) return;
   for (; !staged_.empty(); staged_.pop_front()) {
     free_slots_.push_back(staged_.front().slot);
@@ -153,9 +174,9 @@ void LaneThread::report(const Batch& batch, const Status& status) {
   report.facts.reason = batch.reason;
   for (const CallRow* const row : batch.rows) {
     report.facts.tokens += row->length;
-    report.facts.queued = std::max(report.facts.queued, batch.started - row->enqueued);
+    report.facts.queued = std::max(report.facts.queued, batch.began - row->enqueued);
   }
-  report.duration = state_.completion_time - batch.started;
+  report.duration = batch.ended - batch.began;
   report.status = status;
   dispatcher_.watchers().tell(std::move(report));
 }

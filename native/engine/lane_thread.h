@@ -1,14 +1,17 @@
 // The thread of one lane: asks the dispatcher for work, stages it, runs it, scatters the results.
 //
-// Between a completion and the scatter of its results the next staged batch is started, so that a lane
-// with several slots never waits for the host. A batch that fails is run again in halves, until the
-// rows at fault stand alone: at most 2 log2(rows) + 1 extra runs for each of at most four such rows, after
-// which what is left of the batch fails. Running out of memory halves without a budget. Constructed, started,
-// joined and destroyed by the engine; everything else happens on its own thread.
+// A lane that runs one batch at a time is given the next between a completion and the scatter of its results;
+// one that keeps several in flight gets the next as soon as it is staged. So neither waits for the host. A
+// batch that fails is run again in halves, until the rows at fault stand alone: at most 2 log2(rows) + 1
+// extra runs for each of at most four such rows, after which what is left of the batch fails. Running out of
+// memory halves without a budget. Constructed, started, joined and destroyed by the engine; everything else
+// happens on its own thread.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -27,6 +30,9 @@ class LaneThread {
 
   LaneState* state() { return &state_; }
   Lane& lane() { return *lane_; }
+  // Since clear_device_use(). Both: any thread.
+  std::optional<DeviceUse> device_use() const;
+  void clear_device_use();
   void start();
   // The dispatcher must be closed, and the lane interrupted if it is not to run to its end. All lanes are
   // joined before the first is destroyed: a lane's thread looks at the states of the others.
@@ -36,8 +42,9 @@ class LaneThread {
   void loop();
   // Gathers the batch into a slot. False: the batch has been dealt with otherwise.
   bool stage(Batch* batch);
-  void run_next();
-  void complete(const Status& status);
+  // Starts staged batches while the lane takes more.
+  void run_staged();
+  void complete(const Completion& completion);
   void scatter(Batch* batch);
   void fail(Batch batch, const Status& status);
   // Tells those who watch of a run that has ended. Its rows are still the lane's.
@@ -51,11 +58,12 @@ class LaneThread {
   Dispatcher& dispatcher_;
   Clock& clock_;
   LaneState state_;
+  std::atomic<Nanos> computed_before_{0};  // when the stats were cleared
 
   // The thread's own.
   std::vector<std::size_t> free_slots_;
-  std::deque<Batch> staged_;  // in the order they will run; the running one is not among them
-  std::unique_ptr<Batch> running_;
+  std::deque<Batch> staged_;   // in the order they will run
+  std::deque<Batch> running_;  // in the order they were started, and will end
   std::deque<Batch> retries_;  // parts of batches that failed
   std::vector<RowInputs> gathered_;
   std::vector<std::byte*> inputs_;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "trace.h"
+
 namespace batched {
 namespace {
 
@@ -115,6 +117,8 @@ class DeliveryBuilder {
 }  // namespace
 
 void deliver(Settlement& settlement, const Signature& signature, const BatchOutputs* outputs) {
+  if (settlement.calls.empty()) return;
+  const TraceRange range("settle", settlement.calls.size());
   // Nearly always one sink. The calls of a sink keep their order.
   std::vector<std::pair<CompletionSink*, DeliveryBuilder>> builders;
   for (SettledCall& settled : settlement.calls) {

@@ -4,11 +4,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "batch_policy.h"
 #include "histogram.h"
+#include "lane.h"
 #include "status.h"
 
 namespace batched {
@@ -47,6 +49,7 @@ struct LaneStats {
   std::uint64_t batches = 0;
   Nanos busy = 0;  // time a batch was running, since the engine began or its stats were cleared
   bool healthy = true;
+  std::optional<DeviceUse> device;  // its time since the stats were cleared
 };
 
 struct EngineStats {

@@ -2,11 +2,15 @@
 
 #include <pthread.h>
 
+#include <cstdint>
+
 #if defined(__linux__)
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+
+#include "trace.h"
 
 namespace batched {
 
@@ -16,6 +20,7 @@ void name_this_thread(const std::string& name) {
   pthread_setname_np(cut.c_str());
 #else
   pthread_setname_np(pthread_self(), cut.c_str());
+  trace_thread_name(static_cast<std::uint32_t>(syscall(SYS_gettid)), cut.c_str());
 #endif
 }
 

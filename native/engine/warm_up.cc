@@ -2,6 +2,8 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <limits>
+#include <span>
 
 namespace batched {
 namespace {
@@ -12,13 +14,17 @@ struct Trial {
 };
 
 // Small and large, short and long, and the two in which rows and tokens disagree.
-constexpr Trial kTrials[] = {{1, 16}, {16, 16}, {1, 128}, {8, 32}, {4, 16}, {2, 64}, {32, 8}};
+constexpr Trial kSmallTrials[] = {{1, 16}, {16, 16}, {1, 128}, {8, 32}, {4, 16}, {2, 64}, {32, 8}};
+constexpr Trial kLargeTrials[] = {{32, 512}, {64, 128}, {32, 128}, {64, 32},
+                                  {1, 512},  {32, 32},  {8, 64},   {1, 32}};
 constexpr Nanos kMostWarmUp = 1'500 * kMillisecond;
 
 BatchShape shape_of(const Signature& signature, const Trial& trial) {
   BatchShape shape;
   shape.rows = static_cast<std::size_t>(signature.fixed_batch > 0 ? signature.fixed_batch : trial.rows);
   shape.longest = static_cast<std::uint32_t>(trial.length);
+  shape.padded_rows = shape.rows;
+  shape.padded_length = shape.longest;
   for (const TensorSpec& input : signature.inputs) {
     Dims dims;
     for (std::size_t axis = 0; axis < input.axes.size(); ++axis) {
@@ -57,15 +63,22 @@ Nanos run_trial(Lane& lane, const Signature& signature, const BatchShape& shape,
 
 }  // namespace
 
-CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock) {
+CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock, WarmUp batches) {
+  const std::span<const Trial> trials =
+      batches == WarmUp::kLarge ? std::span<const Trial>(kLargeTrials) : std::span<const Trial>(kSmallTrials);
   CostModel cost;
+  std::int64_t most_length = std::numeric_limits<std::int64_t>::max();
   const Nanos deadline = later(clock.now(), kMostWarmUp);
   for (int round = 0; round < 2; ++round) {
-    for (const Trial& trial : kTrials) {
+    for (const Trial& trial : trials) {
       if (clock.now() > deadline) return cost;
+      if (trial.length > most_length) continue;
       const BatchShape shape = shape_of(signature, trial);
       const Nanos duration = run_trial(lane, signature, shape, /*alone=*/false, clock);
-      if (duration < 0) return cost;
+      if (duration < 0) {
+        most_length = trial.length - 1;  // too long for the model, or for the memory
+        continue;
+      }
       // The first round finds memory and caches cold.
       if (round > 0) cost.observe(shape.rows, shape.padded_tokens(), duration);
       if (round == 0) run_trial(lane, signature, shape, /*alone=*/true, clock);

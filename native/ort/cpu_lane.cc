@@ -95,24 +95,8 @@ Status CpuLane::view_outputs(Slot& slot) const {
   const std::vector<TensorSpec>& specs = sessions_->signature.outputs;
   slot.views.clear();
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    const Ort::Value& value = slot.outputs[i];
-    const auto wrong = [&](const std::string& what) {
-      return Status(Code::kBackend, "output '" + specs[i].name + "' " + what);
-    };
-    if (!value.HasValue() || !value.IsTensor()) return wrong("is not a tensor");
-    const Ort::TensorTypeAndShapeInfo info = value.GetTensorTypeAndShapeInfo();
-    if (info.GetElementType() != to_ort(specs[i].dtype)) {
-      return wrong(std::string("is ") + ort_type_name(info.GetElementType()) + ", not " +
-                   dtype_name(specs[i].dtype));
-    }
-    const std::size_t rank = info.GetDimensionsCount();
-    if (rank > Dims::kMaxRank) {
-      return wrong("has " + std::to_string(rank) + " axes, more than " + std::to_string(Dims::kMaxRank));
-    }
     TensorView view;
-    view.dtype = specs[i].dtype;
-    for (const std::int64_t dim : info.GetShape()) view.dims.push_back(dim);
-    view.data = static_cast<const std::byte*>(value.GetTensorRawData());
+    if (Status status = view_output(slot.outputs[i], specs[i], &view); !status.ok()) return status;
     if (view.data == nullptr) view.data = &kNothing;  // it has no elements
     slot.views.push_back(view);
   }

@@ -182,7 +182,11 @@ Status reuse(const LibraryOptions& options, bool* found) {
 }
 
 Status search(const LibraryOptions& options) {
-  std::vector<std::pair<std::string, std::string>> places = {{shipped_path(), "beside the addon"}};
+  std::vector<std::pair<std::string, std::string>> places;
+  for (const std::string& path : options.preferred) {
+    places.emplace_back(path, "preferred, since CUDA is complete for it");
+  }
+  places.emplace_back(shipped_path(), "beside the addon");
   for (const std::string& path : options.candidates) places.emplace_back(path, "found in " + path);
   std::string tried;
   for (const auto& [path, how] : places) {

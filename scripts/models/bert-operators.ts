@@ -20,6 +20,15 @@ export interface EncoderOperators {
 const MASKED_SCORE = -10000;
 const PROJECTIONS = ['query', 'key', 'value'] as const;
 
+/**
+ * ONNX Runtime's own operators, as its transformers optimizer leaves them.
+ *
+ * What its CUDA provider makes of the mask (read in its sources, contrib_ops/cuda/bert/attention.cc; not measured here):
+ * flash attention runs without any mask only; a mask of two axes runs unfused, with scores and softmax in memory; of the
+ * fused kernels that know padding, TensorRT's wants lengths and a GPU older than Hopper, the memory-efficient one lengths
+ * and starts, on any. float32 is fused from 256 tokens on. So 'right' gives lengths and starts. MultiHeadAttention has the
+ * same limits, unless cuDNN's attention is switched on, and no packed weights.
+ */
 export class FusedOperators implements EncoderOperators {
   private mask: string | undefined;
 
@@ -69,12 +78,26 @@ export class FusedOperators implements EncoderOperators {
     return this.node('BiasGelu', node, [product, this.parts.tensor(bias, [this.parts.config.intermediateSize])]);
   }
 
-  /** int32: [batch, sequence] with 1 for tokens, or [batch] with the number of tokens. */
+  /**
+   * int32, made once for all layers: [batch, sequence] with 1 for tokens, or where tokens come first [3 x batch + 2]:
+   * the rows' lengths, then twice where each row begins and the last one ends in the batch laid end to end. The CPU
+   * reads the lengths only.
+   */
   private integerMask(): string {
     const { graph } = this.parts;
     const mask = graph.cast('mask', 'attention_mask', 'int32');
     if (this.padding === 'any') return mask;
-    return graph.node('ReduceSum', 'mask/lengths', [mask, graph.int64([1])], { keepdims: 0 });
+    const lengths = graph.node('ReduceSum', 'mask/lengths', [mask, graph.int64([1])], { keepdims: 0 });
+    const size = (axis: number): string => {
+      const dim = graph.node('Shape', `mask/dim${axis}`, [mask], { start: axis, end: axis + 1 });
+      return graph.node('Squeeze', `mask/size${axis}`, [dim, graph.int64([0])]);
+    };
+    const sequence = size(1);
+    const rowsAndOne = graph.node('Add', 'mask/rows_and_one', [size(0), graph.int64(1)]);
+    const end = graph.node('Mul', 'mask/end', [rowsAndOne, sequence]);
+    const range = graph.node('Range', 'mask/range', [graph.int64(0), end, sequence]);
+    const starts = graph.cast('mask/starts', range, 'int32');
+    return graph.node('Concat', 'mask/spans', [lengths, starts, starts], { axis: 0 });
   }
 
   private node(

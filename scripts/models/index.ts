@@ -115,7 +115,7 @@ function encoderName(options: Required<BertGraphOptions>): string {
     options.precision,
     options.operators === 'onnx' && 'standard',
     options.padding === 'right' && 'right',
-    options.lastHiddenState && 'hidden',
+    options.lastHiddenState && (options.lastHiddenState === 'only' ? 'states' : 'hidden'),
     options.outputType === 'float16' && 'half',
   ]
     .filter(Boolean)

@@ -17,7 +17,7 @@ const USAGE = `usage: npm run models -- KIND [options]
   random     BERT with random weights: --size ${Object.keys(RANDOM_BERT_SIZES).join('|')}, --seed N
     both:    --precision ${PRECISIONS.join('|')} (fp16 is made for GPUs; a CPU runs it slowly),
              --standard (no ONNX Runtime operators), --right-padded (masks are lengths),
-             --hidden (also last_hidden_state), --half (float16 outputs)
+             --hidden (also last_hidden_state), --states (only last_hidden_state), --half (float16 outputs)
   lookup     a table row for the first id: --vocabulary N, --dim N, --seed N
   busy       echo that takes time: --matmuls N, --width N, --rows N (default: those of the batch)
   echo       --type ${ELEMENT_TYPES.join('|')}
@@ -36,6 +36,7 @@ const { values, positionals } = parseArgs({
     standard: { type: 'boolean' },
     'right-padded': { type: 'boolean' },
     hidden: { type: 'boolean' },
+    states: { type: 'boolean' },
     half: { type: 'boolean' },
     seed: { type: 'string' },
     vocabulary: { type: 'string' },
@@ -68,7 +69,7 @@ function encoderOptions(): EncoderOptions {
     precision: oneOf('--precision', values.precision ?? 'fp32', PRECISIONS),
     operators: values.standard ? 'onnx' : 'onnxruntime',
     padding: values['right-padded'] ? 'right' : 'any',
-    lastHiddenState: values.hidden ?? false,
+    lastHiddenState: values.states ? 'only' : (values.hidden ?? false),
     outputType: values.half ? 'float16' : 'float32',
   };
 }

@@ -19,9 +19,11 @@ export interface Ended {
 export interface RunOptions {
   readonly node?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** For programs that load what takes longer. */
+  readonly hangMs?: number;
 }
 
-/** Rejects with a diagnostic if the program hangs; how else it ended is for the test to judge. */
+/** Relative to test/teardown/programs. Rejects with a diagnostic if the program hangs; how else it ended is for the test to judge. */
 export function runProgram(name: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...(options.node ?? []), join(programs, name), ...args], {
@@ -39,7 +41,7 @@ export function runProgram(name: string, args: readonly string[], options: RunOp
       reject(
         new Error(`${name} ${args.join(' ')} hangs\nthreads:\n${threads}\nstdout:\n${stdout}\nstderr:\n${stderr}`),
       );
-    }, HANG_MS);
+    }, options.hangMs ?? HANG_MS);
     child.on('error', reject);
     child.on('close', (code, signal) => {
       clearTimeout(hang);

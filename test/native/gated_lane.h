@@ -49,6 +49,7 @@ class LaneControl {
   // --- before the engine is made -------------------------------------------------------------------
   bool async = false;
   std::size_t slots = 1;
+  std::size_t runs_in_flight = 1;                        // async: more than one
   std::function<Status(const RunRecord&)> judge;         // what a run ends with when the test says nothing
   std::function<Status(const BatchShape&)> staging;      // what stage() ends with
   std::function<void(std::vector<TensorView>*)> tamper;  // with what a run gives
@@ -103,7 +104,7 @@ class LaneControl {
   std::size_t started_ = 0;
   std::vector<RunRecord> runs_;
   bool interrupted_ = false;
-  std::function<void()> pending_;  // async: what the lane's own thread is to do
+  std::deque<std::function<void()>> pending_;  // async: what the lane's own thread is to do
   bool ending_ = false;
 };
 
@@ -126,6 +127,7 @@ class GatedLane final : public Lane {
 
   std::string name() const override { return "gated"; }
   std::size_t slots() const override { return slots_.size(); }
+  std::size_t runs() const override { return control_->runs_in_flight; }
 
   Status stage(std::size_t slot, const BatchShape& shape, std::vector<std::byte*>* inputs) override {
     Slot& here = slots_[slot];
@@ -155,9 +157,8 @@ class GatedLane final : public Lane {
       done(perform(slot, record));
       return;
     }
-    control_->pending_ = [this, slot, record = std::move(record), done = std::move(done)] {
-      done(perform(slot, record));
-    };
+    control_->pending_.emplace_back(
+        [this, slot, record = std::move(record), done = std::move(done)] { done(perform(slot, record)); });
   }
 
   std::span<const TensorView> outputs(std::size_t slot) const override { return slots_[slot].outputs; }
@@ -219,9 +220,10 @@ class GatedLane final : public Lane {
   void complete_runs() {
     std::unique_lock lock(control_->mutex_);
     for (;;) {
-      control_->changed_.wait(lock, [&] { return control_->pending_ || control_->ending_; });
-      if (!control_->pending_) return;
-      const std::function<void()> complete = std::exchange(control_->pending_, nullptr);
+      control_->changed_.wait(lock, [&] { return !control_->pending_.empty() || control_->ending_; });
+      if (control_->pending_.empty()) return;
+      const std::function<void()> complete = std::move(control_->pending_.front());
+      control_->pending_.pop_front();
       lock.unlock();
       complete();
       lock.lock();

@@ -11,17 +11,25 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <set>
 #include <string>
 #include <thread>
 
+#include "fake_driver.h"
 #include "ort/ort_library.h"
-#include "tiny_onnx.h"
+#include "ort_runs.h"
 
 namespace batched {
 namespace {
 
+using testing::bytes_of;
+using testing::load;
 using testing::OnnxType;
+using testing::run;
+using testing::shape_of;
 using testing::TinyOnnx;
+using testing::values;
 
 // The library is one for the process, so its refusals are tested on the way to loading it.
 class OrtEnvironment : public ::testing::Environment {
@@ -55,51 +63,6 @@ class OrtEnvironment : public ::testing::Environment {
 };
 
 const auto* const environment = ::testing::AddGlobalTestEnvironment(new OrtEnvironment);
-
-template <typename T>
-std::vector<T> values(const TensorView& view) {
-  std::vector<T> copy(view.dims.elements());
-  if (!copy.empty()) std::memcpy(copy.data(), view.data, copy.size() * sizeof(T));
-  return copy;
-}
-
-BatchShape shape_of(std::vector<Dims> inputs) {
-  BatchShape shape;
-  shape.rows = 1;
-  shape.inputs = std::move(inputs);
-  return shape;
-}
-
-Status load(const TinyOnnx& onnx, ModelOptions options, std::unique_ptr<OrtModel>* model) {
-  options.bytes = onnx.build();
-  return OrtModel::load(std::move(options), model);
-}
-
-// One run with the given bytes as inputs. The answer is that of run().
-Status run(Lane& lane, std::size_t slot, const BatchShape& shape,
-           const std::vector<std::vector<std::byte>>& inputs, bool alone = false) {
-  std::vector<std::byte*> memory;
-  Status status = lane.stage(slot, shape, &memory);
-  if (!status.ok()) return status;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory[i]) % 64, 0U);
-    if (!inputs[i].empty()) std::memcpy(memory[i], inputs[i].data(), inputs[i].size());
-  }
-  int calls = 0;
-  lane.run(slot, shape, alone, [&](Status result) {
-    status = std::move(result);
-    ++calls;
-  });
-  EXPECT_EQ(calls, 1);
-  return status;
-}
-
-template <typename T>
-std::vector<std::byte> bytes_of(const std::vector<T>& elements) {
-  std::vector<std::byte> bytes(elements.size() * sizeof(T));
-  if (!bytes.empty()) std::memcpy(bytes.data(), elements.data(), bytes.size());
-  return bytes;
-}
 
 TinyOnnx echo(OnnxType type) {
   TinyOnnx onnx;
@@ -340,6 +303,94 @@ TEST(CpuLane, RunsBesideOthersInOneSession) {
     }
     for (std::thread& thread : running) thread.join();
   }
+}
+
+// --- on a GPU that is played: the whole way but for the CUDA provider
+// ---------------------------------------
+
+ModelOptions on_gpus(const testing::FakeDriver& driver, std::vector<int> gpus) {
+  ModelOptions options;
+  options.gpus = std::move(gpus);
+  options.stand_in = &driver.table();
+  return options;
+}
+
+// One run on a lane that calls back from a thread of its own.
+Status run_async(Lane& lane, std::size_t slot, const BatchShape& shape, const std::vector<float>& x) {
+  std::vector<std::byte*> memory;
+  Status status = lane.stage(slot, shape, &memory);
+  if (!status.ok()) return status;
+  std::memcpy(memory[0], x.data(), x.size() * sizeof(float));
+  std::promise<Status> ended;
+  lane.run(slot, shape, false, [&](Status result) { ended.set_value(std::move(result)); });
+  return ended.get_future().get();
+}
+
+TEST(OrtGpu, EveryLaneHasASessionAndComputes) {
+  testing::FakeDriver driver(2, /*inline_streams=*/true);
+  {
+    ModelOptions options = on_gpus(driver, {0, 1});
+    options.lanes = 2;
+    std::unique_ptr<OrtModel> model;
+    ASSERT_TRUE(load(rows_of_two(), options, &model).ok());
+    EXPECT_EQ(model->provider(), "cuda");
+    EXPECT_EQ(model->lanes(), 4U);
+    EXPECT_TRUE(model->ladder().rows);
+    EXPECT_FALSE(model->ladder().lengths) << "the model takes no attention mask";
+    std::set<std::string> names;
+    for (const std::unique_ptr<Lane>& lane : model->make_lanes()) {
+      names.insert(lane->name());
+      EXPECT_GT(lane->device_use()->bytes, 0U) << "weights at least";
+      for (int i = 0; i < 5; ++i) {
+        const BatchShape shape = shape_of({{3, 2}});
+        ASSERT_TRUE(run_async(*lane, i % 3, shape, {1, 1, 2, 2, 3, static_cast<float>(i)}).ok());
+        const std::vector<float> y = values<float>(lane->outputs(i % 3)[0]);
+        ASSERT_EQ(y, (std::vector<float>{11, 22, 3 + 10 * static_cast<float>(i)}));
+      }
+    }
+    EXPECT_EQ(names, (std::set<std::string>{"batched-g0-0", "batched-g0-1", "batched-g1-0", "batched-g1-1"}));
+  }
+  EXPECT_EQ(driver.alive(), 0U);
+}
+
+TEST(OrtGpu, ARunThatFailsLeavesTheLaneAsItWas) {
+  testing::FakeDriver driver(1, /*inline_streams=*/true);
+  std::unique_ptr<OrtModel> model;
+  ASSERT_TRUE(load(rows_of_two(), on_gpus(driver, {0}), &model).ok());
+  const std::vector<std::unique_ptr<Lane>> lanes = model->make_lanes();
+  EXPECT_EQ(run_async(*lanes[0], 0, shape_of({{1, 3}}), {1, 2, 3}).code(), Code::kBackend);
+  ASSERT_TRUE(run_async(*lanes[0], 0, shape_of({{1, 2}}), {1, 2}).ok());
+  EXPECT_EQ(values<float>(lanes[0]->outputs(0)[0]), std::vector<float>{21});
+}
+
+TEST(OrtGpu, WithGraphsAShapeThatComesAgainKeepsItsPlace) {
+  testing::FakeDriver driver(1, /*inline_streams=*/true);
+  {
+    ModelOptions options = on_gpus(driver, {0});
+    options.cuda_graphs = true;
+    std::unique_ptr<OrtModel> model;
+    ASSERT_TRUE(load(rows_of_two(), options, &model).ok());
+    const std::vector<std::unique_ptr<Lane>> lanes = model->make_lanes();
+    for (int i = 0; i < 40; ++i) {
+      const std::int64_t rows = 1 + i % 2;
+      std::vector<float> x(static_cast<std::size_t>(rows) * 2, static_cast<float>(i));
+      const std::size_t slot = static_cast<std::size_t>(i) % 3;
+      ASSERT_TRUE(run_async(*lanes[0], slot, shape_of({{rows, 2}}), x).ok());
+      const std::vector<float> y = values<float>(lanes[0]->outputs(slot)[0]);
+      ASSERT_EQ(y, std::vector<float>(static_cast<std::size_t>(rows), 11 * static_cast<float>(i)));
+    }
+    // Three slots with inputs and, for both shapes, outputs of their own.
+    EXPECT_EQ(driver.calls("allocate"), 3U + 3U * 2U);
+  }
+  EXPECT_EQ(driver.alive(), 0U);
+}
+
+TEST(OrtGpu, SaysWhatIsMissing) {
+  testing::FakeDriver driver(1);
+  std::unique_ptr<OrtModel> model;
+  const Status status = load(rows_of_two(), on_gpus(driver, {3}), &model);
+  EXPECT_EQ(status.code(), Code::kProviderUnavailable);
+  EXPECT_EQ(status.message(), "there is no GPU 3: there is 1, counted from 0");
 }
 
 #if defined(__linux__)

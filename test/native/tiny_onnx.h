@@ -39,7 +39,7 @@ struct OnnxDim {
 };
 using OnnxDims = std::vector<OnnxDim>;
 
-// A model of one graph, opset 17.
+// A model of one graph, opset 17 unless told otherwise.
 class TinyOnnx {
  public:
   TinyOnnx& input(const std::string& name, OnnxType type, const OnnxDims& dims) {
@@ -95,9 +95,14 @@ class TinyOnnx {
                        bytes(13, bytes(1, "location") + bytes(2, file)) + number(14, kExternal));
   }
 
+  TinyOnnx& opset(std::uint64_t version) {
+    opset_ = version;
+    return *this;
+  }
+
   std::vector<std::byte> build() const {
     const std::string model =
-        number(1, 8) + bytes(7, bytes(2, "tiny") + graph_) + bytes(8, bytes(1, "") + number(2, 17));
+        number(1, 8) + bytes(7, bytes(2, "tiny") + graph_) + bytes(8, bytes(1, "") + number(2, opset_));
     std::vector<std::byte> built(model.size());
     std::memcpy(built.data(), model.data(), model.size());
     return built;
@@ -141,6 +146,7 @@ class TinyOnnx {
   }
 
   std::string graph_;
+  std::uint64_t opset_ = 17;
 };
 
 }  // namespace batched::testing

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Resvg } from '@resvg/resvg-js';
 import { ensureModel, type ModelSpec } from '../../scripts/models';
-import { neededBy } from '../../ts/cli/elf';
+import { readElf } from '../../ts/cuda/elf';
 import { paintFor } from '../../ts/cli/paint';
 import { scaleFor, spreadLabels } from '../../ts/cli/chart_scale';
 
@@ -21,7 +21,9 @@ interface Ran {
 
 function batched(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
   return new Promise((resolve) => {
-    const options = { env: { ...process.env, NODE_OPTIONS: '', ...env }, timeout: 50_000 };
+    // Nor what was set up for CUDA on this machine.
+    const own = { NODE_OPTIONS: '', XDG_CACHE_HOME: folder, BATCHED_CUDA_PATH: '' };
+    const options = { env: { ...process.env, ...own, ...env }, timeout: 50_000 };
     execFile(process.execPath, [main, ...args], options, (error, out, err) => {
       resolve({ code: error === null ? 0 : (error.code as unknown as number), out, error: err });
     });
@@ -91,21 +93,30 @@ describe('colours', () => {
 });
 
 describe('doctor', () => {
-  test('finds what it runs on, and says that CUDA is not built', async () => {
+  test('finds what it runs on, and says what CUDA lacks', async () => {
     const { code, out } = await batched(['doctor']);
     expect(code).toBe(0);
     expect(out).toMatch(/✓ Addon +\/.*batched\.node\n/);
     expect(out).toMatch(/✓ ONNX Runtime +1\.29\.0, API 29, \/.*libonnxruntime\.so\.1/);
     expect(out).toMatch(/✓ A model +runs, on cpu/);
-    expect(out).toContain('The CUDA lane is not built yet');
-    expect(out).toMatch(/Models can run here\.\n$/);
+    expect(out).toMatch(
+      /– libonnxruntime_providers_cuda\.so +not beside .*libonnxruntime\.so\.1\n +npx batched setup-cuda\n/,
+    );
+    expect(out).toMatch(/– A model +runs on the CPU: see what is missing above/);
+    expect(out).toMatch(/Models can run here, on the CPU\.\n$/);
+  });
+
+  test('--cuda: exit code 1 where models run on the CPU only', async () => {
+    const { code, out } = await batched(['doctor', '--cuda', '--json']);
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({ ok: false, cudaLane: 'not ready' });
   });
 
   test('--json has every check', async () => {
     const { code, out } = await batched(['doctor', '--json']);
     const report = JSON.parse(out);
     expect(code).toBe(0);
-    expect(report).toMatchObject({ ok: true, cudaLane: 'not built', searched: expect.any(Array) });
+    expect(report).toMatchObject({ ok: true, cudaLane: 'not ready', searched: expect.any(Array) });
     const names = report.checks.map(({ name }: { name: string }) => name);
     expect(names).toEqual(expect.arrayContaining(['Node', 'Platform', 'Addon', 'ONNX Runtime', 'A model', 'GPU']));
     for (const check of report.checks) {
@@ -363,8 +374,8 @@ describe('parts', () => {
     const addon = join(root, 'build', 'Release', 'batched.node');
     const [, listed = ''] = spawnSync('readelf', ['-d', addon], { encoding: 'utf8' }).output;
     const names = [...String(listed).matchAll(/NEEDED.*\[(.*)\]/g)].map(([, name]) => name);
-    if (names.length > 0) expect(neededBy(addon)).toEqual(names);
-    expect(neededBy(addon)).toContain('libc.so.6');
-    expect(neededBy(join(root, 'package.json'))).toBeUndefined();
+    const { needed } = readElf(addon)!;
+    if (names.length > 0) expect(needed).toEqual(names);
+    expect(needed).toContain('libc.so.6');
   });
 });

@@ -7,7 +7,7 @@
  */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { native, type NativeFunctionQueueOptions } from '../../ts/native';
+import { native, type NativeQueueOptions } from '../../ts/native';
 
 const longestSequenceMs = 20;
 
@@ -36,7 +36,7 @@ class Model {
   waiting: ModelRow[] = [];
   #sequence = 0;
 
-  constructor(readonly options: NativeFunctionQueueOptions) {}
+  constructor(readonly options: NativeQueueOptions) {}
 
   /** Whether there was room: all rows of a call or none, and a call larger than the queue only alone. */
   admit(call: Call, slots: number[]): boolean {
@@ -121,7 +121,7 @@ class Pair {
   refused = 0;
   left = 0;
 
-  constructor(readonly options: NativeFunctionQueueOptions) {
+  constructor(readonly options: NativeQueueOptions) {
     this.queue = new native.FunctionQueue(options);
     this.model = new Model(options);
   }

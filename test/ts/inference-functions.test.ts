@@ -383,6 +383,22 @@ describe('calls', () => {
     expect(run.seen.map(({ x }) => x!.dims[0])).toEqual([3, 3, 3, 1]);
   });
 
+  test('lengthOf is asked about every row of the first feature, as its caller gave it', async () => {
+    const run = recorder();
+    const asked: unknown[] = [];
+    const lengthOf = (feature: unknown, row: number): number => {
+      asked.push([feature, row]);
+      return (feature as number[][])[row]![0]!; // a row of [3, …] is 3 long
+    };
+    const f = inference.dynamically(run, { lengthOf, maxBatchTokens: 6, maxItemLength: 4 });
+    const x = [[3, 0, 0, 0, 0, 0], [2, 0], [1]]; // prettier-ignore
+    await f.acall({ x, y: [[1], [2], [3]] });
+    expect(asked).toEqual([0, 1, 2].map((row) => [x, row]));
+    expect(run.seen.every(({ x: stacked }) => stacked!.dims[0]! <= 2)).toBe(true);
+    await expect(f.acall({ x: [[5]], y: [[1]] })).rejects.toThrow(/length 5.*maxItemLength 4/);
+    await expect(f.acall({ x: [[-1]], y: [[1]] })).rejects.toThrow(/lengthOf must give/);
+  });
+
   test('maxBatchTokens and maxItemLength go by the length of the first feature', async () => {
     const run = recorder();
     const f = inference.dynamically(run, { maxBatchTokens: 6, maxItemLength: 4 });

@@ -248,6 +248,13 @@ describe('options', () => {
     ['shared as an object', { shared: { sr: true } }, TypeError, /'shared'.*array of strings/],
     ['warmup as a number', { warmup: 1 }, TypeError, /'warmup'.*boolean/],
     ['libraryPath as a number', { libraryPath: 1 }, TypeError, /'libraryPath'.*string/],
+    ['a deviceId that is no number', { deviceId: ['0'] }, TypeError, /'deviceId'.*a number or an array of numbers/],
+    ['a negative deviceId', { deviceId: -1 }, RangeError, /'deviceId' must be the number of a GPU.*-1/],
+    ['half a deviceId', { deviceId: [0, 0.5] }, RangeError, /'deviceId' must be the number of a GPU/],
+    ['no deviceId', { deviceId: [] }, RangeError, /'deviceId' must be the number of a GPU/],
+    ['a deviceId twice', { deviceId: [1, 0, 1] }, RangeError, /'deviceId'.*different ones/],
+    ['gpuMemLimit 0', { gpuMemLimit: 0 }, RangeError, /'gpuMemLimit'.*at least 1.*0/],
+    ['cudaGraphs as a number', { cudaGraphs: 1 }, TypeError, /'cudaGraphs' must be a boolean.*1/],
     ['executionProviders of an unknown', { executionProviders: ['tpu'] }, RangeError, /'executionProviders'.*"tpu"/],
   ])('%s', async (_, options, Class, says) => {
     const error = await rejection(OnnxModel.load(sum, options as never));

@@ -62,7 +62,7 @@ describe('all-MiniLM-L6-v2 with both outputs', () => {
     },
   );
 
-  test('one output selected is computed alone and comes as a tensor', async () => {
+  test('one output selected comes alone, as a tensor', async () => {
     const model = await open(spec, { ...batching, outputs: ['last_hidden_state'] });
     expect(model.model.outputs.map(({ name }) => name)).toEqual(['last_hidden_state']);
     const outputs = await Promise.all(texts.map(({ inputIds }) => model.acall({ input_ids: inputIds })));

@@ -1,11 +1,13 @@
 /** ts/native.ts declares what the addon exports: the two are compared name by name. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import ts from 'typescript';
 import { codesInOrder } from '../../ts/errors';
 import { native } from '../../ts/native';
 import { elementTypes } from '../../ts/tensor';
+import { tinyElf } from '../helpers/tiny-elf';
 
 const root = path.join(__dirname, '..', '..');
 
@@ -59,5 +61,36 @@ describe('the addon and its declarations', () => {
 
   test('agree on the order of the element types', () => {
     expect(elementTypes).toEqual(enumeration('engine/tensor.h', 'DType').map((name) => name.toLowerCase()));
+  });
+});
+
+describe('preloadLibraries', () => {
+  test('loads by absolute path, dependencies first, and says why one does not load', () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'batched-preload-'));
+    const put = (soname: string, needed: string[] = []): string => {
+      const file = path.join(folder, soname);
+      writeFileSync(file, tinyElf({ soname, needed }));
+      return file;
+    };
+    const first = put('libbatchedfirst.so.1');
+    const second = put('libbatchedsecond.so.1', ['libbatchedfirst.so.1']);
+    const text = path.join(folder, 'text.so');
+    writeFileSync(text, 'no library');
+    try {
+      expect(native.preloadLibraries([])).toEqual([]);
+      const error = expect.stringContaining('libbatchedfirst.so.1: cannot open shared object file');
+      expect(native.preloadLibraries([second])).toEqual([{ path: second, error }]);
+      const both = [{ path: first }, { path: second }];
+      expect(native.preloadLibraries([first, second])).toEqual(both);
+      expect(native.preloadLibraries([first, second])).toEqual(both);
+      expect(native.preloadLibraries(['libbatchedfirst.so.1', text, path.join(folder, 'none.so'), first])).toEqual([
+        { path: 'libbatchedfirst.so.1', error: 'it is not an absolute path' },
+        { path: text, error: expect.stringMatching(/text\.so: (file too short|invalid ELF header)/) },
+        { path: path.join(folder, 'none.so'), error: expect.stringContaining('none.so: cannot open') },
+        { path: first },
+      ]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

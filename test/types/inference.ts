@@ -10,6 +10,7 @@ import {
   type BatchedInference,
   type BatchedModel,
   type Features,
+  type Feature,
   inference,
   MemoryCache,
   type ModelInfo,
@@ -27,6 +28,7 @@ type Tensors = Record<string, Tensor>;
 // --- Functions: what they return is what callers get
 
 const one = inference.dynamically((_: Tensors) => tensor, { padTokens: { ids: 1 }, paddingSide: 'left' });
+inference.dynamically((_: Tensors) => tensor, { lengthOf: (_feature: Feature, row: number) => row });
 expectTypeOf(one).toEqualTypeOf<BatchedInference<Tensor>>();
 expectTypeOf(one({ ids: [[1, 2], [3]] })).toEqualTypeOf<Tensor>();
 expectTypeOf(one({ ids: [[1]] }, { stack: false })).toEqualTypeOf<Tensor[]>();
@@ -89,6 +91,9 @@ expectTypeOf(batched.model).toEqualTypeOf<OnnxModel>();
 expectTypeOf(aio.inference.dynamically(model)).toEqualTypeOf<AsyncBatchedModel>();
 expectTypeOf(inference.load('model.onnx', { batchSize: 3 })).resolves.toEqualTypeOf<BatchedModel>();
 expectTypeOf(aio.inference.load(new Uint8Array(3))).resolves.toEqualTypeOf<AsyncBatchedModel>();
+expectTypeOf(inference.load('model.onnx', { pooling: 'mean', normalize: true })).resolves.toEqualTypeOf<BatchedModel>();
+// @ts-expect-error there is no such pooling
+void inference.load('model.onnx', { pooling: 'max' });
 // @ts-expect-error a model takes no concurrency
 inference.dynamically(model, { concurrency: 3 });
 // @ts-expect-error models come from a path or bytes

@@ -21,9 +21,13 @@ import { describe } from '../tensor';
  * until their `deadlineMs` or `signal`; without either they wait as long as it does.
  */
 export interface Cache {
+  /** The value of a key, or a promise of it; `undefined` or `null`: a miss. */
   get(key: unknown): unknown;
+  /** Keeps a value. What it gives is awaited and otherwise ignored. */
   set(key: unknown, value: unknown): unknown;
+  /** Forgets everything. batched does not call it. */
   clear?(): unknown;
+  /** The cache's own figures. batched does not read them; see `stats.cacheStats`. */
   readonly stats?: unknown;
 }
 
@@ -50,11 +54,15 @@ export interface CacheOptions<T> {
 export interface CacheStats {
   /** Lookups that the cache has answered. */
   gets: number;
+  /** Lookups that found something. */
   hits: number;
   /** Results that the cache has taken. */
   sets: number;
+  /** Milliseconds of a lookup. */
   avgGetTime: number;
+  /** Milliseconds of a lookup that found something. */
   avgHitTime: number;
+  /** Milliseconds of a set. */
   avgSetTime: number;
   /** Lookups, sets and keys that failed. The first is also reported by a process warning, `BATCHED_CACHE`. */
   errors: number;
@@ -62,6 +70,15 @@ export interface CacheStats {
   joined: number;
 }
 
+/** What a {@link MemoryCache} holds. */
+export interface MemoryCacheStats {
+  /** Entries that it holds now. */
+  entries: number;
+  /** Bytes of keys and values, by estimate; 0 without `maxBytes`. */
+  bytes: number;
+}
+
+/** Options of {@link MemoryCache}. */
 export interface MemoryCacheOptions {
   /** Most entries; the least recently used one goes first. Default 10000. */
   maxEntries?: number;
@@ -82,6 +99,7 @@ export interface MemoryCacheOptions {
 export class MemoryCache implements Cache {
   readonly #entries: Lru.LRUCache<object, object>;
 
+  /** An empty cache. */
   constructor(options: MemoryCacheOptions = {}) {
     checkOptions('MemoryCache', options, { maxEntries: 'count', maxBytes: 'count', ttlMs: 'count' });
     const { maxEntries = 10_000, maxBytes, ttlMs } = options;
@@ -97,24 +115,40 @@ export class MemoryCache implements Cache {
     });
   }
 
+  /** `undefined` for a miss. */
   get(key: unknown): unknown {
     return this.#entries.get(key as object);
   }
 
+  /** Keeps a value, and lets the least recently used ones go. */
   set(key: unknown, value: unknown): void {
     this.#entries.set(key as object, value as object);
   }
 
+  /** Forgets everything. */
   clear(): void {
     this.#entries.clear();
   }
 
-  /** `bytes` is an estimate, and 0 without `maxBytes`. */
-  get stats(): { entries: number; bytes: number } {
+  /** What it holds now. */
+  get stats(): MemoryCacheStats {
     return { entries: this.#entries.size, bytes: this.#entries.calculatedSize };
   }
 }
 
+/** Counts of a {@link DiskCache}. */
+export interface DiskCacheStats {
+  /** Lookups. */
+  gets: number;
+  /** Lookups that found something. */
+  hits: number;
+  /** Values that were written. */
+  sets: number;
+  /** Entries that were found damaged, and removed. */
+  damaged: number;
+}
+
+/** Options of {@link DiskCache}. */
 export interface DiskCacheOptions {
   /** A folder of its own, made when it is needed. */
   path: string;
@@ -151,6 +185,9 @@ const turns = new Turns();
  * damaged is removed and counts as missing. Values are plain data as structured clone knows it (typed arrays, bigints,
  * dates and maps included). The folder grows until {@link prune} or {@link clear}.
  *
+ * @example
+ * const cache = new DiskCache({ path: '/var/cache/embeddings', maxAgeMs: 30 * 86_400_000 });
+ * const embed = await inference.load('model.onnx', { cache });
  * @throws TypeError, RangeError for wrong options
  */
 export class DiskCache implements Cache {
@@ -159,6 +196,7 @@ export class DiskCache implements Cache {
   readonly #stats = { gets: 0, hits: 0, sets: 0, damaged: 0 };
   #store: typeof Cacache | undefined;
 
+  /** Reads nothing yet: what the folder has is found when it is asked for. */
   constructor(options: DiskCacheOptions) {
     checkOptions('DiskCache', options, { path: 'string', maxAgeMs: 'ms' });
     const given: unknown = options.path;
@@ -212,6 +250,7 @@ export class DiskCache implements Cache {
     this.#stats.sets++;
   }
 
+  /** Removes everything that a DiskCache has put into the folder. */
   async clear(): Promise<void> {
     const names = await readdir(this.#path).catch(() => []);
     const ours = names.filter((name) => /^(content|index)-v\d+$/.test(name));
@@ -230,8 +269,8 @@ export class DiskCache implements Cache {
     });
   }
 
-  /** Counts of this object. `damaged`: entries that were found so, and removed. */
-  get stats(): { gets: number; hits: number; sets: number; damaged: number } {
+  /** Counts of this object. */
+  get stats(): DiskCacheStats {
     return { ...this.#stats };
   }
 

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type * as ResvgPackage from '@resvg/resvg-js';
-import { Advice } from './advice';
+import { Advice } from '../advice';
 
 type Resvg = typeof ResvgPackage.Resvg;
 

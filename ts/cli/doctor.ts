@@ -1,10 +1,14 @@
 /** `batched doctor`: can models run here, and if not, what is to be done. */
-import { lookForCuda } from './cuda';
+import { thisMachine } from '../cuda/machine';
+import type { Provider } from '../cuda/plan';
+import { type CudaSearch, searchCuda } from '../cuda/search';
 import type { Paint } from './paint';
 
 export interface DoctorOptions {
   json?: boolean;
   libraryPath?: string;
+  /** Fail where models cannot run on CUDA. */
+  cuda?: boolean;
   version: string;
 }
 
@@ -90,7 +94,7 @@ async function addonCheck(): Promise<Check> {
 async function coreCheck(libraryPath: string | undefined): Promise<Check> {
   const check = { group: 'batched', name: 'ONNX Runtime' } as const;
   try {
-    const { loadLibrary } = await import('../model/onnx_model.js');
+    const { loadLibrary } = await import('../library.js');
     const { path, version, api, how } = loadLibrary(libraryPath);
     const why = how.includes(path) ? '' : ` (${how})`;
     return { ...check, verdict: 'ok', detail: `${version}, API ${api}, ${path}${why}`, file: path, version };
@@ -101,11 +105,12 @@ async function coreCheck(libraryPath: string | undefined): Promise<Check> {
   }
 }
 
-async function runCheck(): Promise<Check> {
+async function runCheck(executionProviders?: Provider[]): Promise<Check> {
   const check = { group: 'batched', name: 'A model' } as const;
+  const options = { warmup: false, lanes: 1, ...(executionProviders === undefined ? {} : { executionProviders }) };
   try {
     const { load } = await import('../inference.js');
-    const echo = await load(Buffer.from(echoModel, 'base64'), { warmup: false, lanes: 1 });
+    const echo = await load(Buffer.from(echoModel, 'base64'), options);
     const { data } = (await echo.acall({ x: new Float32Array([1, 2, 3]) })) as { data: Float32Array };
     const { provider } = echo.stats;
     await echo.close();
@@ -117,36 +122,38 @@ async function runCheck(): Promise<Check> {
   }
 }
 
-function cudaChecks(core: Check): { checks: Check[]; searched: string[] } {
-  const { provider, libraries, driver, driverVersion, gpus, searched } = lookForCuda(core.file);
-  const found = (name: string, file: string | undefined, fix: string): Check => {
-    if (file !== undefined) return { group: 'cuda', name, verdict: 'ok', detail: file, file };
-    return { group: 'cuda', name, verdict: 'missing', detail: 'not found', fix };
-  };
-  const exact = core.version === undefined ? 'exactly the version of the core' : `exactly version ${core.version}`;
-  const place = core.file === undefined ? 'beside the core' : `beside ${core.file}`;
-  const providerFix =
-    `both belong ${place}, in ${exact}: from onnxruntime-linux-x64-gpu of ONNX Runtime's releases, or from the package ` +
-    'onnxruntime-node installed with ONNXRUNTIME_NODE_INSTALL=cuda12';
-  const checks = provider.map(({ name, file }) => found(name, file, providerFix));
-  for (const { name, file } of libraries) {
-    checks.push(found(name, file, `install ${packageOf(name)}, or set CUDA_HOME to the toolkit that has it`));
-  }
-  checks.push(found(driver.name, driver.file, "install NVIDIA's driver; in a container, run it with --gpus all"));
-  if (driverVersion !== undefined) Object.assign(checks.at(-1)!, { version: driverVersion });
-  const gpu: Pick<Check, 'group' | 'name'> = { group: 'cuda', name: 'GPU' };
-  if (gpus.length === 0) checks.push({ ...gpu, verdict: 'missing', detail: 'nvidia-smi names none' });
-  for (const name of gpus) checks.push({ ...gpu, verdict: 'ok', detail: name });
-  return { checks, searched };
+/** What a search for CUDA says, a line each; those of what is missing have the fix. */
+function searchChecks({ provider, libraries, driver, missing }: CudaSearch): Check[] {
+  return [...provider, ...libraries, driver].map(({ name, file, version }): Check => {
+    const lack = missing.find((one) => one.name === name);
+    const check = { group: 'cuda', name, ...(version === undefined ? {} : { version }) } as const;
+    const found = file === undefined ? {} : { file };
+    if (lack === undefined) return { ...check, ...found, verdict: 'ok', detail: file ?? '' };
+    return { ...check, ...found, verdict: 'missing', detail: lack.problem, fix: lack.fix };
+  });
 }
 
-/** What to install for a library; the packages of PyPI are the quickest way without root. */
-function packageOf(library: string): string {
-  const [, name = '', major = ''] = /^lib([A-Za-z]+).*\.so\.(\d+)/.exec(library) ?? [];
-  if (name === 'cudnn') return 'cuDNN 9 (pip: nvidia-cudnn-cu13, or -cu12)';
-  const wheel = `nvidia-${name.replace('cublasLt', 'cublas').replace('cudart', 'cuda-runtime')}`;
-  if (major === '12') return `CUDA 12 (pip: ${wheel}-cu12)`;
-  return `CUDA${major === '13' ? ' 13' : ''} (pip: ${wheel})`; // the number of curand and others is not CUDA's
+/** Without a core it is that which any would lack. */
+async function searchFor(core: string | undefined, named: boolean): Promise<CudaSearch> {
+  if (core === undefined) return searchCuda(undefined, thisMachine);
+  const { searchHere } = await import('../library.js');
+  return searchHere(core, named);
+}
+
+function gpuChecks(): Check[] {
+  const check = { group: 'cuda', name: 'GPU' } as const;
+  const gpus = thisMachine.gpus().split('\n').filter(Boolean);
+  if (gpus.length === 0) return [{ ...check, verdict: 'missing', detail: 'nvidia-smi names none' }];
+  return gpus.map((name) => ({ ...check, verdict: 'ok', detail: name }));
+}
+
+/** The last word is that of a model which was asked to run there. */
+async function laneCheck(core: Check, search: CudaSearch): Promise<Check> {
+  const check = { group: 'cuda', name: 'A model' } as const;
+  if (core.verdict !== 'ok') return { ...check, verdict: 'missing', detail: 'not tried: no model can run here' };
+  if (!search.complete) return { ...check, verdict: 'missing', detail: 'runs on the CPU: see what is missing above' };
+  const ran = await runCheck(['cuda']);
+  return { ...ran, ...check, verdict: ran.verdict === 'ok' ? 'ok' : 'missing' };
 }
 
 const titles = {
@@ -154,8 +161,6 @@ const titles = {
   batched: 'batched',
   cuda: 'CUDA',
 } as const;
-
-const cudaNote = 'The CUDA lane is not built yet: this version runs models on the CPU. What is here for it:';
 
 const marks = { ok: ['green', '✓'], missing: ['yellow', '–'], failed: ['red', '✗'] } as const;
 
@@ -180,27 +185,34 @@ function lines(checks: readonly Check[], searched: readonly string[], paint: Pai
       paint,
     );
     const head = ['', paint('bold', title)];
-    return group === 'cuda' ? [...head, `  ${cudaNote}`, ...body, looked] : [...head, ...body];
+    return group === 'cuda' ? [...head, ...body, looked] : [...head, ...body];
   });
 }
 
-/** The exit code: 0 when models can run here, else 1. */
+/** The exit code: 0 when models can run here (with the option `cuda`: on CUDA), else 1. */
 export async function doctor(options: DoctorOptions, paint: Paint): Promise<number> {
   const addon = await addonCheck();
   const core: Check =
     addon.verdict === 'ok'
       ? await coreCheck(options.libraryPath)
       : { group: 'batched', name: 'ONNX Runtime', verdict: 'failed', detail: 'not tried: the addon loads it' };
-  const { checks: cuda, searched } = cudaChecks(core);
   const run = core.verdict === 'ok' ? [await runCheck()] : [];
-  const checks = [...machineChecks(), addon, core, ...run, ...cuda];
-  const ok = checks.every(({ verdict }) => verdict !== 'failed');
+  const search = await searchFor(core.file, options.libraryPath !== undefined);
+  const lane = await laneCheck(core, search);
+  const checks = [...machineChecks(), addon, core, ...run, ...searchChecks(search), ...gpuChecks(), lane];
+  const ok = checks.every(({ verdict }) => verdict !== 'failed') && (options.cuda !== true || lane.verdict === 'ok');
+  const cudaLane = lane.verdict === 'ok' ? 'ready' : 'not ready';
   if (options.json === true) {
-    const report = { ok, batched: options.version, cudaLane: 'not built', checks, searched };
-    console.log(JSON.stringify(report, null, 2));
+    console.log(JSON.stringify({ ok, batched: options.version, cudaLane, checks, searched: search.searched }, null, 2));
   } else {
-    console.log([`batched ${options.version}`, ...lines(checks, searched, paint), ''].join('\n'));
-    console.log(ok ? paint('green', 'Models can run here.') : paint('red', 'Models cannot run here: see ✗ above.'));
+    console.log([`batched ${options.version}`, ...lines(checks, search.searched, paint), ''].join('\n'));
+    console.log(verdictLine(checks, lane, paint));
   }
   return ok ? 0 : 1;
+}
+
+function verdictLine(checks: readonly Check[], lane: Check, paint: Paint): string {
+  if (checks.some(({ verdict }) => verdict === 'failed')) return paint('red', 'Models cannot run here: see ✗ above.');
+  if (lane.verdict === 'ok') return paint('green', 'Models can run here, on CUDA and on the CPU.');
+  return paint('green', 'Models can run here, on the CPU.');
 }

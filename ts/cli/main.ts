@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command line: `npx batched doctor`, `inspect`, `bench`. A command's module, and with it the addon, is loaded when
+ * The command line: `npx batched doctor`, `setup-cuda`, `inspect`, `bench`. A command's module, and with it the addon, is loaded when
  * that command runs, so that help and the doctor work where the addon does not.
  *
  * Exit codes: 0 all is well, 1 it is not (the output says what), 2 the command line was wrong.
@@ -12,6 +12,7 @@ import { chartFile, counts, namedNumber, names, positiveCount, seconds } from '.
 import type { BenchOptions } from './bench';
 import type { InspectOptions } from './inspect';
 import { paintFor } from './paint';
+import type { SetupCudaOptions } from './setup_cuda';
 
 const { version } = JSON.parse(readFileSync(path.join(__dirname, '../../package.json'), 'utf8')) as { version: string };
 
@@ -34,9 +35,23 @@ program
   .description('what was found and what is missing, with the file, the version and what to do about it')
   .option('--json', 'for programs')
   .option('--library-path <file>', 'the ONNX Runtime library to try')
-  .action(async (options: { json?: boolean; libraryPath?: string }) => {
+  .option('--cuda', 'exit code 1 unless models can run on CUDA, too')
+  .action(async (options: { json?: boolean; libraryPath?: string; cuda?: boolean }) => {
     const { doctor } = await import('./doctor.js');
     await finish(doctor({ ...options, version }, paint()));
+  });
+
+program
+  .command('setup-cuda')
+  .description("ONNX Runtime's core and the CUDA provider of exactly its version, in a folder where models find them")
+  .option('--from <source>', 'an archive (.tgz, .whl, .nupkg), a folder, or onnxruntime-node; default: npm')
+  .addOption(new Option('--cuda <major>', 'default: what suits this machine').choices(['12', '13']))
+  .option('--folder <folder>', 'to make; default: ~/.cache/batched/onnxruntime-<version>-cuda<major>')
+  .option('--force', 'make it anew')
+  .option('--json', 'for programs')
+  .action(async (options: SetupCudaOptions) => {
+    const { setupCuda } = await import('./setup_cuda.js');
+    await finish(setupCuda(options, paint()));
   });
 
 function list(flags: string, about: string, values: number[]): Option {
@@ -49,7 +64,7 @@ function describingModel(command: Command): Command {
     .argument('<model>', 'an .onnx file')
     .option('--batch-axis <name=axis>', 'the batch axis of an input or output where it is not 0', namedNumber)
     .option('--shared <name>', 'an input with one value for the whole batch', names)
-    .option('--outputs <name>', 'compute only this one', names)
+    .option('--outputs <name>', 'give only this one', names)
     .option('--library-path <file>', 'the ONNX Runtime library to use')
     .addHelpText('after', '\n--batch-axis, --shared and --outputs may be given several times.');
 }

@@ -17,6 +17,7 @@ import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOp
 import { batchStats, type BatchStats } from '../stats';
 import { describe, invalidInput } from '../tensor';
 
+/** Options of `dynamically`; `T` is an item. */
 export interface FunctionOptions<T> extends BatchOptions, CacheOptions<T> {
   /** Batches of an async function in flight at the same time. Default 1. */
   concurrency?: number;

@@ -31,6 +31,8 @@ interface Source {
 
 /** The features of one call, checked. */
 export interface CallFeatures {
+  /** The first feature, as the caller gave it. */
+  first: Feature;
   names: readonly string[];
   sources: readonly Source[];
   rows: number;
@@ -138,8 +140,11 @@ export function callFeatures(features: Readonly<Record<string, Feature>>): CallF
   const names = Object.keys(features);
   if (names.length === 0) throw invalidInput('features has no tensors');
   let rows = -1;
+  let first: Feature | undefined;
   const sources = names.map((name) => {
-    const made = sourceOf(name, features[name]!);
+    const feature = features[name]!;
+    first ??= feature;
+    const made = sourceOf(name, feature);
     if (rows >= 0 && made.rows !== rows) {
       throw invalidInput(`'${names[0]!}' and '${name}' differ in rows: ${rows} and ${made.rows}`);
     }
@@ -147,7 +152,7 @@ export function callFeatures(features: Readonly<Record<string, Feature>>): CallF
     return made.source;
   });
   if (rows === 0) throw invalidInput(`'${names[0]!}' has no rows`);
-  return { names, sources, rows, group: 0 };
+  return { first: first!, names, sources, rows, group: 0 };
 }
 
 export function rowDims(source: Source, row: number): readonly number[] {
@@ -247,7 +252,13 @@ export class FeatureGroups {
     const sources = names === call.names ? call.sources : names.map((name) => call.sources[call.names.indexOf(name)]!);
     let key = JSON.stringify(names);
     for (const { type, tensors } of sources) key += `${type}/${tensors[0]!.dims.length};`;
-    return { names, sources, rows: call.rows, group: this.#number(key, () => this.#check(names, sources)) };
+    return {
+      first: call.first,
+      names,
+      sources,
+      rows: call.rows,
+      group: this.#number(key, () => this.#check(names, sources)),
+    };
   }
 
   of(row: FeatureRow): number {

@@ -14,6 +14,7 @@ import {
   typeNumber,
 } from '../tensor';
 
+/** What a call takes: a feature for each input, by name. All have as many rows. */
 export type Features = Readonly<Record<string, Feature>>;
 
 const float16 = 2;

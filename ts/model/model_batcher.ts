@@ -26,12 +26,16 @@ import { describe, type Feature, invalidInput, type Tensor, typeNumber } from '.
 export interface ModelBatchOptions extends BatchOptions, CacheOptions<Features> {
   /** Bytes of inputs that may be held by calls in the engine. Default 1 GiB. */
   maxQueueBytes?: number;
-  /** Default `'right'`. */
+  /** Where short rows are padded. Default `'right'`; `'none'`: nothing is padded, only rows of equal shapes share a batch. */
   paddingSide?: PaddingSide;
-  /** The length of a row, from the features of its call. Default: the model's dynamic dimension. */
+  /**
+   * The length of a row, from the first input's feature in the row's call. Default: the size of the model's dynamic
+   * dimensions.
+   */
   lengthOf?: (feature: Feature, row: number) => number;
 }
 
+/** What a call over tensors takes beside its features. */
 export interface ModelCallOptions extends CallOptions {
   /** False: a call of several rows gets a list with the outputs of each row, at its own length. Default true. */
   stack?: boolean;
@@ -53,6 +57,11 @@ export const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
 /** An engine of the model's own, with its lanes. */
 export function startEngine(model: OnnxModel, options: ModelBatchOptions): NativeEngine {
   checkOptions('inference.dynamically', options, modelBatchKinds);
+  if (model.firstTokenOnly && options.paddingSide === 'left') {
+    throw invalidInput(
+      "pooling: 'cls' of a model without attention_mask takes the first token, which paddingSide: 'left' would move",
+    );
+  }
   return model.native.start({
     ...queueOptions(options),
     maxQueueBytes: options.maxQueueBytes ?? 2 ** 30,

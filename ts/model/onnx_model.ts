@@ -1,30 +1,70 @@
 /** Loading an ONNX model; the sessions live in native code, off the JavaScript thread. */
 import { fileURLToPath } from 'node:url';
-import { fromNative } from '../errors';
+import { planWithout, type Provider, type ProviderPlan } from '../cuda/plan';
+import { warnOfFallback } from '../cuda/warning';
+import { fromNative, NativeCode } from '../errors';
+import { chooseProvider } from '../library';
 import {
   CallNumbers,
-  installedCore,
-  type LibraryInfo,
   native,
+  type NativeModelOptions,
   type NativeOnnxModel,
   type NativeSignature,
   type NativeTensorSpec,
+  type Refusal,
 } from '../native';
 import { checkOptions } from '../options';
 import { describe, type ElementType } from '../tensor';
 
+/** Options of {@link OnnxModel.load}. */
 export interface ModelOptions {
   /**
    * In order of preference. Default: `['cuda', 'cpu']` where CUDA loads, else `['cpu']`. A provider that is asked for
-   * and does not load is `BATCHED_PROVIDER_UNAVAILABLE`, unless a later one does.
+   * and does not load is `BATCHED_PROVIDER_UNAVAILABLE`, unless a later one does: then the process is warned, once
+   * (`BATCHED_CUDA_FALLBACK`), and `stats.providerNote` says why.
    */
-  executionProviders?: readonly ('cuda' | 'cpu')[];
-  /** Batches that can run at the same time. Default on CPU: one per core, of one thread each. */
+  executionProviders?: readonly Provider[];
+  /**
+   * Batches that can run at the same time. Default on CPU: one per core, of one thread each. On GPUs: lanes for each of
+   * them, 1 by default, each with a copy of the weights.
+   */
   lanes?: number;
-  /** Threads of one run. Default: one, and all cores for a batch that has the machine for itself. */
+  /** CPU: threads of one run. Default: one, and all cores for a batch that has the machine for itself. */
   intraOpThreads?: number;
-  /** The outputs to compute, in this order. Default: all. */
+  /** The GPU to run on, or several that share one queue, by CUDA's numbers. Default 0. */
+  deviceId?: number | readonly number[];
+  /** Most bytes of GPU memory that ONNX Runtime takes for each lane, weights included. Default: no bound. */
+  gpuMemLimit?: number;
+  /**
+   * Capture small batches as CUDA graphs, which makes them cheaper to start. The whole model has to run on the GPU.
+   * Default false.
+   */
+  cudaGraphs?: boolean;
+  /**
+   * The outputs to give, in this order. Default: all. Others are not copied, but ONNX Runtime computes what the graph
+   * has: where that is much, export the model without them.
+   */
   outputs?: readonly string[];
+  /**
+   * For a model that gives hidden states `[batch, sequence, hidden]`: one vector `[batch, hidden]` for each row, made
+   * inside the session, so that nothing else leaves the device. It is called `sentence_embedding`, has the type of the
+   * hidden states (`float16` bits come in a Uint16Array) and is the only output.
+   *
+   * - `'mean'`: the mean over the tokens that `attention_mask` counts, summed in float32.
+   * - `'cls'`: the first token that `attention_mask` counts, on whichever side rows are padded; of a model without that
+   *   input the first, and then padding on the left is refused by `inference.dynamically`.
+   *
+   * The hidden states are the model's only output of three axes, or the one that `outputs` names. A model that can't be
+   * pooled (no hidden states or several, no `attention_mask` for a mean, an ONNX opset before 11, ONNX Runtime before
+   * 1.22) is `BATCHED_INVALID_INPUT`.
+   *
+   * @example
+   * const embed = await inference.load('encoder.onnx', { pooling: 'mean', normalize: true });
+   * const { dims } = await embed.acall({ input_ids: [[101, 7592, 102]] }); // [1, 384]
+   */
+  pooling?: 'mean' | 'cls';
+  /** Give pooled vectors the length 1 (L2), in float32. Goes with `pooling`. Default false. */
+  normalize?: boolean;
   /** By input or output name: the axis of the batch where it is not 0. */
   batchAxis?: Readonly<Record<string, number>>;
   /** Inputs with one value for the whole batch (a sampling rate, say); rows share a batch where these are equal. */
@@ -39,7 +79,9 @@ export interface ModelOptions {
 
 /** An input or output of a model. */
 export interface TensorInfo {
+  /** As the model declares it; calls use it. */
   name: string;
+  /** What its elements are. */
   type: ElementType;
   /** A number, or for a dynamic dimension its symbol (`'?'` where it has none). */
   dims: (number | string)[];
@@ -49,24 +91,18 @@ export const modelKinds = {
   executionProviders: 'strings',
   lanes: 'count',
   intraOpThreads: 'count',
+  deviceId: 'devices',
+  gpuMemLimit: 'count',
+  cudaGraphs: 'boolean',
   outputs: 'strings',
+  pooling: ['mean', 'cls'],
+  normalize: 'boolean',
   batchAxis: 'object',
   shared: 'strings',
   padTokens: 'object',
   warmup: 'boolean',
   libraryPath: 'string',
 } as const;
-
-let library: LibraryInfo | undefined;
-
-/** Loads ONNX Runtime once for the process; says which library it is and why that one. */
-export function loadLibrary(libraryPath?: string): LibraryInfo {
-  if (library !== undefined && libraryPath === undefined) return library;
-  const loaded = native.loadLibrary({ libraryPath, candidates: installedCore() });
-  if ('code' in loaded) throw fromNative(loaded.code, loaded.message);
-  library = loaded;
-  return loaded;
-}
 
 function info(spec: NativeTensorSpec): TensorInfo {
   return {
@@ -84,11 +120,8 @@ function checkProviders(providers: readonly string[]): void {
       );
     }
   }
-  if (!providers.includes('cpu')) {
-    throw fromNative(
-      10,
-      "the CUDA provider is not built into this version of batched; use executionProviders: ['cpu']",
-    );
+  if (providers.length === 0) {
+    throw new RangeError("OnnxModel.load: option 'executionProviders' must name 'cuda', 'cpu' or both, got []");
   }
 }
 
@@ -116,9 +149,28 @@ function numbersOf(where: string, record: Readonly<Record<string, number>> | und
   return { ...record };
 }
 
+/** By number, as native code has them. */
+const poolings: readonly unknown[] = [undefined, 'mean', 'cls'];
+
+/** What native code is told of outputs: with pooling, `outputs` says what to pool, and what comes out is one vector. */
+function outputsOf({ outputs = [], pooling, normalize = false }: ModelOptions) {
+  if (pooling === undefined) {
+    if (normalize) throw new TypeError("OnnxModel.load: option 'normalize' goes with option 'pooling'");
+    return { pooling: 0, normalize, hiddenStates: '', outputs: [...outputs] };
+  }
+  if (outputs.length > 1) {
+    throw new RangeError(
+      `OnnxModel.load: with 'pooling', option 'outputs' names the hidden states, one output, got ${outputs.join(', ')}`,
+    );
+  }
+  return { pooling: poolings.indexOf(pooling), normalize, hiddenStates: outputs[0] ?? '', outputs: [] };
+}
+
 /** What goes into a model and what comes out. */
 export interface ModelInfo {
+  /** What a call has to bring, in the model's order. */
   readonly inputs: readonly TensorInfo[];
+  /** What a call gets: those of the option `outputs`, else all. */
   readonly outputs: readonly TensorInfo[];
   /** Rows of every run where the model fixes them, else 0. With 1 it runs row by row. */
   readonly fixedBatch: number;
@@ -135,9 +187,12 @@ export class OnnxModel implements ModelInfo {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly fixedBatch: number;
+  /** @internal Rows must not be padded on the left: the first token is pooled, and no mask tells where it is. */
+  readonly firstTokenOnly: boolean;
 
-  private constructor(made: NativeOnnxModel) {
+  private constructor(made: NativeOnnxModel, pooling: ModelOptions['pooling']) {
     this.native = made;
+    this.firstTokenOnly = pooling === 'cls' && made.signature.inputs.every(({ name }) => name !== 'attention_mask');
     ({ inputs: this.inputs, outputs: this.outputs, fixedBatch: this.fixedBatch } = modelInfo(made.signature));
   }
 
@@ -153,32 +208,56 @@ export class OnnxModel implements ModelInfo {
    */
   static async load(source: string | URL | Uint8Array, options: ModelOptions = {}): Promise<OnnxModel> {
     checkOptions('OnnxModel.load', options, modelKinds);
-    checkProviders(options.executionProviders ?? ['cpu']);
+    const wanted = options.executionProviders;
+    checkProviders(wanted ?? ['cpu']);
     checkThreads(options.intraOpThreads ?? 0);
     const batchAxis = numbersOf('batchAxis', options.batchAxis);
     checkAxes(batchAxis);
+    const outputs = outputsOf(options);
     const path = source instanceof Uint8Array ? undefined : pathOf(source);
-    loadLibrary(options.libraryPath);
-    return new Promise((resolve, reject) => {
-      native.loadModel(
-        {
-          path,
-          bytes: source instanceof Uint8Array ? source : undefined,
-          outputs: [...(options.outputs ?? [])],
-          batchAxis,
-          shared: [...(options.shared ?? [])],
-          padTokens: numbersOf('padTokens', options.padTokens),
-          lanes: options.lanes ?? 0,
-          intraOpThreads: options.intraOpThreads ?? 0,
-          warmup: options.warmup ?? true,
-        },
-        (refusal, made) => {
-          if (made === undefined) reject(fromNative(refusal!.code, refusal!.message));
-          else resolve(new OnnxModel(made));
-        },
-      );
-    });
+    const settings = {
+      path,
+      bytes: source instanceof Uint8Array ? source : undefined,
+      ...outputs,
+      batchAxis,
+      shared: [...(options.shared ?? [])],
+      padTokens: numbersOf('padTokens', options.padTokens),
+      lanes: options.lanes ?? 0,
+      intraOpThreads: options.intraOpThreads ?? 0,
+      gpus: typeof options.deviceId === 'object' ? [...options.deviceId] : [options.deviceId ?? 0],
+      gpuMemLimit: options.gpuMemLimit ?? 0,
+      cudaGraphs: options.cudaGraphs ?? false,
+      warmup: options.warmup ?? true,
+    };
+    const plan = chooseProvider(wanted, options.libraryPath);
+    // A second try would read them later, when they may have been changed.
+    if (plan.provider === 'cuda' && settings.bytes !== undefined) settings.bytes = new Uint8Array(settings.bytes);
+    return new OnnxModel(await loadBy(plan, wanted, settings), options.pooling);
   }
+}
+
+/** Once more without CUDA where that turns out not to load, if the caller takes another. */
+async function loadBy(
+  { provider, preload, note, warn }: ProviderPlan,
+  wanted: readonly Provider[] | undefined,
+  settings: Omit<NativeModelOptions, 'preload' | 'providerNote'>,
+): Promise<NativeOnnxModel> {
+  if (provider === undefined) throw fromNative(NativeCode.providerUnavailable, note!);
+  if (warn) warnOfFallback(note!);
+  const gpus = provider === 'cuda' ? settings.gpus : [];
+  const options = { ...settings, gpus, preload, providerNote: note ?? '' };
+  const { refusal, made } = await new Promise<Loaded>((resolve) => {
+    native.loadModel(options, (refusal, made) => resolve({ refusal, made }));
+  });
+  if (made !== undefined) return made;
+  const { code, message } = refusal!;
+  if (provider === 'cpu' || code !== NativeCode.providerUnavailable) throw fromNative(code, message);
+  return loadBy(planWithout(wanted, message), wanted, settings);
+}
+
+interface Loaded {
+  refusal: Refusal | undefined;
+  made: NativeOnnxModel | undefined;
 }
 
 function pathOf(source: unknown): string {

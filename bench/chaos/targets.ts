@@ -1,8 +1,8 @@
 /** What chaos calls: a function and two models, and what each must answer. */
 import type { BatchedModel, Tensor } from '../../ts/index';
-import { dynamically, inference } from '../../bench/lib/batched';
-import { lookupTable } from '../models/lookup';
-import { Random } from '../models/random';
+import { dynamically, inference } from '../lib/batched';
+import { lookupTable } from '../../scripts/models/lookup';
+import { Random } from '../../scripts/models/random';
 import { type Episode, SPOILS, type Target, TEXTS, VOCABULARY } from './plan';
 
 export const LOOKUP = { vocabulary: VOCABULARY, dim: 8, seed: 1 } as const;

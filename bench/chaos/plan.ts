@@ -2,7 +2,7 @@
  * What a chaos run does, from its seed alone: which workers come and how they go, and every request they make. Only the
  * order in which things then happen is left to time.
  */
-import { Random } from '../models/random';
+import { Random } from '../../scripts/models/random';
 
 /** What is done to a request. */
 export const KINDS = [

@@ -1,6 +1,6 @@
 /** What a chaos run leaves for docs/reliability.md. */
 import { writeFileSync } from 'node:fs';
-import type { Machine } from '../../bench/lib/machine';
+import type { Machine } from '../lib/machine';
 import type { Ending, Kind, Outcome } from './plan';
 
 export interface ChaosResult {

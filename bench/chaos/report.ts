@@ -4,11 +4,11 @@
  *   npm run chaos -- --seed 1 --requests 1000000 --json bench/results/chaos-cpu-2-cores.json
  *   BATCHED_TEARDOWN_REPEATS=100 BATCHED_TEARDOWN_REPORT=$PWD/bench/results/teardown-cpu-2-cores.jsonl \
  *     npm test -- --only jest test/teardown
- *   npx tsx scripts/chaos/report.ts
+ *   npx tsx bench/chaos/report.ts
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { machineLine } from '../../bench/lib/machine';
+import { machineLine } from '../lib/machine';
 import { KINDS, OUTCOMES } from './plan';
 import type { ChaosResult } from './results';
 
@@ -88,7 +88,7 @@ writeFileSync(
   path.join(root, 'docs', 'reliability.md'),
   `# Reliability
 
-Written by \`npx tsx scripts/chaos/report.ts\` from runs on this project's machine; not by hand.
+Written by \`npx tsx bench/chaos/report.ts\` from runs on this project's machine; not by hand.
 
 ${settlement}
 ${chaos()}

@@ -7,8 +7,8 @@
  */
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { describeMachine, machineLine } from '../../bench/lib/machine';
-import { ensureModel } from '../models';
+import { describeMachine, machineLine } from '../lib/machine';
+import { ensureModel } from '../../scripts/models';
 import { writeResult } from './results';
 import { Ledger } from './ledger';
 import { ENDINGS, type Ending, type Episode, KINDS, OUTCOMES, planEpisode } from './plan';
