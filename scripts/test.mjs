@@ -151,7 +151,7 @@ function guarded(name, runner) {
 /** The core library that the ONNX Runtime room is tested with. */
 function installedCore() {
   const [folder, name] =
-    process.platform === 'darwin' ? ['darwin', 'libonnxruntime.dylib'] : ['linux', 'libonnxruntime.so.1'];
+    process.platform === 'darwin' ? ['darwin', 'libonnxruntime.1.dylib'] : ['linux', 'libonnxruntime.so.1'];
   return inRoot('node_modules/onnxruntime-node/bin/napi-v6', folder, process.arch, name);
 }
 

@@ -305,7 +305,7 @@ export const native: Native = load();
 /** The file that {@link native} is. */
 export const addonFile: string = nodeGypBuild.resolve(packageFolder);
 
-const coreName = process.platform === 'darwin' ? 'libonnxruntime.dylib' : 'libonnxruntime.so.1';
+const coreName = process.platform === 'darwin' ? 'libonnxruntime.1.dylib' : 'libonnxruntime.so.1';
 
 /** Where the core that came with the addon is, if one did. */
 export const shippedCore: string = path.join(path.dirname(addonFile), coreName);

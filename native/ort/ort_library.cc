@@ -25,7 +25,7 @@ namespace batched {
 namespace {
 
 #if defined(__APPLE__)
-constexpr const char* kLibraryName = "libonnxruntime.dylib";
+constexpr const char* kLibraryName = "libonnxruntime.1.dylib";
 #else
 constexpr const char* kLibraryName = "libonnxruntime.so.1";
 // Of the copy that prebuilt packages ship, lest it be taken for another version that is asked for by its

@@ -43,7 +43,7 @@ function shipCore(folder, arch) {
     );
   }
   if (process.platform === 'linux') fs.writeFileSync(`${folder}/${name}`, withOwnSoname(fs.readFileSync(core)));
-  else fs.copyFileSync(core, `${folder}/libonnxruntime.dylib`); // as native/ort/ort_library.cc knows it
+  else fs.copyFileSync(core, `${folder}/${name}`);
 }
 
 main(() => {

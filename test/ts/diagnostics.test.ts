@@ -1,16 +1,7 @@
 /** What is published on diagnostics channels; with several threads in test/teardown/diagnostics.test.ts. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { afterAll, afterEach, describe, expect, jest, test } from '@jest/globals';
-import {
-  aio,
-  type BatchedError,
-  type BatchMessage,
-  dynamically,
-  inference,
-  MemoryCache,
-  OnnxModel,
-  type RequestMessage,
-} from '../../ts';
+import { aio, type BatchMessage, dynamically, inference, MemoryCache, OnnxModel, type RequestMessage } from '../../ts';
 import { native, type NativeEngineOptions } from '../../ts/native';
 import { ensureModel } from '../../scripts/models/index';
 import { errorOf, gated, turn } from '../helpers/gate';
@@ -228,7 +219,7 @@ describe('of a model', () => {
     const results = [gather.acall({ ids: [[1]] }), gather.acall({ ids: [[999]] })];
     await errorOf(() => results[1]);
     await results[0];
-    const failed = { code: 'BATCHED_BACKEND' } as BatchedError;
+    const failed = { code: 'BATCHED_BACKEND' };
     expect(ran.map(({ rows, error }) => [rows, error])).toEqual([
       [2, expect.objectContaining(failed)],
       [1, undefined],
@@ -253,7 +244,7 @@ describe('of a model', () => {
     await errorOf(() => aborted);
     const waiting = model.acall({ x: [[3], [4]] });
     await errorOf(() => model.acall(row(5)));
-    await errorOf(() => model.acall({ y: [[1]] } as never));
+    await errorOf(() => model.acall({ y: [[1]] }));
     await Promise.all([errorOf(() => waiting), model.close({ drain: false })]);
     expect(ended(messages)).toEqual([
       [1, 'timedOut', 'BATCHED_DEADLINE'],
