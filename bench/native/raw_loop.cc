@@ -291,7 +291,9 @@ Status choose_provider(const Arguments& arguments, ModelOptions* options) {
 }
 
 int run(const Arguments& arguments) {
-  Status status = load_ort_library({arguments.library, {}});
+  LibraryOptions library;
+  library.explicit_path = arguments.library;
+  Status status = load_ort_library(library);
   ModelOptions options;
   options.path = arguments.model;
   options.lanes = 1;
