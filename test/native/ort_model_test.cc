@@ -49,13 +49,13 @@ class OrtEnvironment : public ::testing::Environment {
       ASSERT_NE(nowhere.message().find(place), std::string::npos) << nowhere.message();
     }
     // An explicit path doesn't fall through to a candidate that would do.
-    options = {"/nowhere/explicit.so", {path}};
+    options = {"/nowhere/explicit.so", {}, {path}};
     ASSERT_EQ(load_ort_library(options).code(), Code::kLibraryNotFound);
     ASSERT_EQ(ort_library(), nullptr);
 
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {
-      threads.emplace_back([path] { EXPECT_TRUE(load_ort_library({"", {"/nowhere.so", path}}).ok()); });
+      threads.emplace_back([path] { EXPECT_TRUE(load_ort_library({"", {}, {"/nowhere.so", path}}).ok()); });
     }
     for (std::thread& thread : threads) thread.join();
     ASSERT_NE(ort_library(), nullptr);
