@@ -136,15 +136,6 @@ Status make_batch(const Signature& signature, std::size_t rows, std::uint32_t le
   return {};
 }
 
-// How many runs the lane takes at once: one, unless its interface says more.
-std::size_t most_runs(const auto& lane) {
-  if constexpr (requires { lane.runs(); }) {
-    return lane.runs();
-  } else {
-    return 1;
-  }
-}
-
 // Runs a plan's batches over one lane, as the lane's one thread.
 class Loop {
  public:
@@ -153,8 +144,7 @@ class Loop {
   }
 
   Status run(const Plan& plan, Outcome* outcome) {
-    const std::size_t most =
-        plan.in_flight == 0 ? runs_that_fit() : std::min(plan.in_flight, runs_that_fit());
+    const std::size_t most = plan.in_flight == 0 ? lane_.runs() : std::min(plan.in_flight, lane_.runs());
     Status status = round(plan, most, nullptr);
     const Nanos begin = steady_clock().now();
     const Nanos until = begin + static_cast<Nanos>(plan.seconds * 1e9);
@@ -177,8 +167,6 @@ class Loop {
     Status status;
     Nanos time;
   };
-
-  std::size_t runs_that_fit() const { return most_runs(lane_); }
 
   Status round(const Plan& plan, std::size_t most, Outcome* outcome) {
     for (const Batch& batch : plan.batches) {
@@ -296,19 +284,16 @@ std::string answer(const std::string& line, const Signature& signature, Lane& la
   return R"({"name": )" + quoted(plan.name) + R"(, "error": )" + quoted(status.message()) + "}";
 }
 
-Status choose_provider(const Arguments& arguments, auto* options) {
-  if (arguments.provider == "cpu") return {};
-  if constexpr (requires { options->gpus; }) {
-    if (arguments.provider == "cuda") {
-      options->gpus = {arguments.device};
-      return {};
-    }
-  }
-  return {Code::kInvalidInput, "this build has no provider called " + arguments.provider};
+Status choose_provider(const Arguments& arguments, ModelOptions* options) {
+  if (arguments.provider == "cuda") options->gpus = {arguments.device};
+  if (arguments.provider == "cuda" || arguments.provider == "cpu") return {};
+  return {Code::kInvalidInput, "the provider is cpu or cuda, not " + arguments.provider};
 }
 
 int run(const Arguments& arguments) {
-  Status status = load_ort_library({arguments.library, {}});
+  LibraryOptions library;
+  library.explicit_path = arguments.library;
+  Status status = load_ort_library(library);
   ModelOptions options;
   options.path = arguments.model;
   options.lanes = 1;

@@ -379,7 +379,7 @@ async function drive(
 }
 
 /** Of all lanes together, where they run on a GPU. */
-function deviceOf(lanes: readonly (LaneStats & { device?: { busy: number; bytes: number } })[]): Load['device'] {
+function deviceOf(lanes: readonly LaneStats[]): Load['device'] {
   const devices = lanes.flatMap(({ device }) => device ?? []);
   if (devices.length === 0) return undefined;
   const sum = (part: 'busy' | 'bytes'): number => devices.reduce((total, device) => total + device[part], 0);

