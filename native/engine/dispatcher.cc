@@ -331,13 +331,11 @@ void Dispatcher::finish(LaneState* lane, Batch* batch, const Status& status, con
 }
 
 void Dispatcher::count_run(LaneState* lane, const Batch& batch) {
-  std::uint64_t useful = 0;
-  for (const CallRow* const row : batch.rows) useful += row->length;
   const std::uint64_t padded = batch.shape.padded_tokens();
   const Nanos duration = batch.ended - batch.began;
   MutexLock lock(mutex_);
   ++lane->stats.batches;
-  counters_.count_batch(batch.rows.size(), useful, padded, batch.reason);
+  counters_.count_batch(batch.rows.size(), batch.tokens, padded, batch.reason);
   counters_.processing_time.record(duration);
   // A batch that had the idle lanes' cores as well says nothing of what one lane needs.
   if (!batch.alone || lanes_.size() == 1) scheduler_.cost().observe(batch.rows.size(), padded, duration);

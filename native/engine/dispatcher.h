@@ -38,6 +38,7 @@ struct RetryBudget {
 // A batch on its way through a lane. Belongs to the lane's thread.
 struct Batch {
   std::vector<CallRow*> rows;
+  std::uint64_t tokens = 0;  // sum of their lengths, once it is staged
   BatchShape shape;
   DispatchReason reason = DispatchReason::kIdle;
   std::size_t slot = 0;

@@ -94,9 +94,11 @@ bool LaneThread::stage(Batch* batch) {
   gathered_.clear();
   batch->shape.rows = batch->rows.size();
   batch->shape.longest = 0;
+  batch->tokens = 0;
   for (const CallRow* const row : batch->rows) {
     gathered_.push_back(row->call->inputs_of(*row));
     batch->shape.longest = std::max(batch->shape.longest, row->length);
+    batch->tokens += row->length;
   }
   layout_.fit(gathered_, &batch->shape);
   batch->slot = free_slots_.back();
@@ -121,7 +123,7 @@ void LaneThread::run_staged() {
     staged_.pop_front();
     Batch& batch = running_.back();
     dispatcher_.started(&state_, &batch);
-    const TraceRange range("run", batch.shape.padded_tokens());
+    const TraceRange range("run", trace_batch(batch.rows.size(), batch.shape.padded_tokens(), batch.tokens));
     const Nanos begin = clock_.now();
     lane_->run(batch.slot, batch.shape, batch.alone,
                [this](Status status) { dispatcher_.completed(&state_, std::move(status)); });
@@ -172,8 +174,8 @@ void LaneThread::report(const Batch& batch, const Status& status) {
   report.facts.rows = batch.rows.size();
   report.facts.padded_tokens = batch.shape.padded_tokens();
   report.facts.reason = batch.reason;
+  report.facts.tokens = batch.tokens;
   for (const CallRow* const row : batch.rows) {
-    report.facts.tokens += row->length;
     report.facts.queued = std::max(report.facts.queued, batch.began - row->enqueued);
   }
   report.duration = batch.ended - batch.began;
