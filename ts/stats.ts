@@ -14,8 +14,8 @@ export interface Percentiles {
   max: number;
 }
 
-/** Batches by why they were dispatched. */
-export interface DispatchReasons {
+/** Batches by why they were dispatched. A type alias, since Object.values() of an interface are `any`. */
+export type DispatchReasons = {
   /** A whole budget (`batchSize`, `maxBatchTokens`) waited. */
   full: number;
   /** A lane, or the function, was free and took what there was. */
@@ -24,7 +24,7 @@ export interface DispatchReasons {
   timeout: number;
   /** The running batch was about to end, so the next one was made ready. */
   staged: number;
-}
+};
 
 /** Microseconds, learned from a model's own batches: tokens * perToken + rows * perRow + perBatch. */
 export interface BatchCost {

@@ -426,7 +426,8 @@ TEST_F(DeviceEngineTest, ALargeBatchThatFindsNoMemoryRunsInParts) {
 }
 
 TEST_F(DeviceEngineTest, ALostDeviceEndsEveryCallWithTheReason) {
-  options_.policy.batch_size = 4;  // more rows than the slots hold: the last to hear are told when the lane is gone
+  options_.policy.batch_size =
+      4;  // more rows than the slots hold: the last to hear are told when the lane is gone
   start_on_devices(1);
   submit_row(1);
   sink_->await(1);
