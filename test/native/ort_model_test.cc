@@ -84,8 +84,8 @@ TEST(OrtLibrary, IsLoadedOnce) {
   EXPECT_EQ(info->how, std::string("found in ") + std::getenv("BATCHED_TEST_ORT"));
   EXPECT_STREQ(std::getenv("ORT_DISABLE_TELEMETRY"), "1");
   EXPECT_TRUE(load_ort_library({}).ok());
-  EXPECT_TRUE(load_ort_library({std::getenv("BATCHED_TEST_ORT"), {}}).ok());
-  const Status other = load_ort_library({"/another/libonnxruntime.so.1", {}});
+  EXPECT_TRUE(load_ort_library({std::getenv("BATCHED_TEST_ORT"), {}, {}}).ok());
+  const Status other = load_ort_library({"/another/libonnxruntime.so.1", {}, {}});
   EXPECT_EQ(other.code(), Code::kInvalidInput);
   EXPECT_NE(other.message().find(info->path), std::string::npos) << other.message();
 }
