@@ -51,7 +51,7 @@ Engine::Engine(const EngineOptions& options, Signature signature, std::vector<st
 
 Engine::~Engine() {
   dispatcher_.close(/*drain=*/false, nullptr);
-  for (const std::unique_ptr<LaneThread>& lane : lanes_) lane->lane().interrupt();
+  for (const std::unique_ptr<LaneThread>& lane : lanes_) lane->interrupt();
   for (const std::unique_ptr<LaneThread>& lane : lanes_) lane->join();
   if (timer_.joinable()) timer_.join();
 }

@@ -32,14 +32,21 @@ LaneThread::LaneThread(std::unique_ptr<Lane> lane, const Signature& signature, c
   dispatcher_.add_lane(&state_);
 }
 
-std::optional<DeviceUse> LaneThread::device_use() const {
-  std::optional<DeviceUse> use = lane_->device_use();
+void LaneThread::interrupt() {
+  const MutexLock lock(lane_mutex_);
+  if (lane_) lane_->interrupt();
+}
+
+std::optional<DeviceUse> LaneThread::device_use() {
+  const MutexLock lock(lane_mutex_);
+  std::optional<DeviceUse> use = lane_ ? lane_->device_use() : std::nullopt;
   if (use) use->computed -= computed_before_.load(std::memory_order_relaxed);
   return use;
 }
 
 void LaneThread::clear_device_use() {
-  if (const std::optional<DeviceUse> use = lane_->device_use()) {
+  const MutexLock lock(lane_mutex_);
+  if (const std::optional<DeviceUse> use = lane_ ? lane_->device_use() : std::nullopt) {
     computed_before_.store(use->computed, std::memory_order_relaxed);
   }
 }
@@ -80,11 +87,21 @@ void LaneThread::loop() {
         complete(completion);
         break;
       case Dispatcher::Step::kRetire:
-        dispatcher_.retire(&state_, true);
+        end(true);
         return;
     }
   }
-  dispatcher_.retire(&state_, false);
+  end(false);
+}
+
+void LaneThread::end(bool healthy) {
+  std::unique_ptr<Lane> lane;
+  {
+    const MutexLock lock(lane_mutex_);
+    lane = std::move(lane_);
+  }
+  lane.reset();
+  dispatcher_.retire(&state_, healthy);
 }
 
 bool LaneThread::stage(Batch* batch) {

@@ -6,6 +6,9 @@
 // extra runs for each of at most four such rows, after which what is left of the batch fails. Running out of
 // memory halves without a budget. Constructed, started, joined and destroyed by the engine; everything else
 // happens on its own thread.
+//
+// The lane goes with its thread, not with the engine: once an engine is closed it holds none of a device's
+// memory, whoever still looks at its stats.
 #pragma once
 
 #include <atomic>
@@ -18,6 +21,7 @@
 
 #include "dispatcher.h"
 #include "lane.h"
+#include "thread_annotations.h"
 
 namespace batched {
 
@@ -29,9 +33,10 @@ class LaneThread {
   ~LaneThread() = default;
 
   LaneState* state() { return &state_; }
-  Lane& lane() { return *lane_; }
+  // As Lane says; nothing once the thread has ended. Any thread.
+  void interrupt();
   // Since clear_device_use(). Both: any thread.
-  std::optional<DeviceUse> device_use() const;
+  std::optional<DeviceUse> device_use();
   void clear_device_use();
   void start();
   // The dispatcher must be closed, and the lane interrupted if it is not to run to its end. All lanes are
@@ -40,6 +45,7 @@ class LaneThread {
 
  private:
   void loop();
+  void end(bool healthy);
   // Gathers the batch into a slot. False: the batch has been dealt with otherwise.
   bool stage(Batch* batch);
   // Starts staged batches while the lane takes more.
@@ -52,7 +58,8 @@ class LaneThread {
   Status check_outputs(const Batch& batch, std::span<const TensorView> outputs) const;
   void store_rows(const Batch& batch, const BatchOutputs& outputs) const;
 
-  const std::unique_ptr<Lane> lane_;
+  Mutex lane_mutex_;  // held by other threads that use the lane, and by its own to let it go
+  std::unique_ptr<Lane> lane_;
   const Signature& signature_;
   const BatchLayout& layout_;
   Dispatcher& dispatcher_;

@@ -390,11 +390,12 @@ TEST_F(DeviceEngineTest, EveryRowGetsItsOwnResultUnderLoad) {
   for (std::size_t id = 1; id <= kRows; ++id) submit_row(id, 1 + id * 37 % 90);
   sink_->await(kRows);
   for (std::size_t id = 1; id <= kRows; ++id) expect_row_result(id, static_cast<float>(id), 1 + id * 37 % 90);
-  close();
-  expect_balance();
   EXPECT_GT(engine_->stats().lanes[0].device->computed, 0);
   engine_->clear_stats();
   EXPECT_EQ(engine_->stats().lanes[0].device->computed, 0);
+  close();
+  expect_balance();
+  EXPECT_FALSE(engine_->stats().lanes[0].device) << "a closed engine has none of its memory";
 }
 
 TEST_F(TwoDevicesTest, OneQueueFeedsLanesOnTwoDevices) {

@@ -55,6 +55,21 @@ TEST_F(EngineCloseTest, ADrainCanBeCutShort) {
   expect_balance();
 }
 
+TEST_F(EngineCloseTest, AClosedEngineHasGivenUpItsLanes) {
+  LaneControl& sync = add_lane();
+  LaneControl& async = add_lane(/*async=*/true, 2);
+  start();
+  sync.open_all();
+  async.open_all();
+  submit_rows(1, 20);
+  close();
+  EXPECT_TRUE(sync.was_destroyed());
+  EXPECT_TRUE(async.was_destroyed());
+  engine_->clear_stats();
+  EXPECT_EQ(engine_->stats().lanes.size(), 2U);
+  expect_balance();
+}
+
 TEST_F(EngineCloseTest, AnIdleEngineClosesAndClosesAgain) {
   add_lane();
   add_lane(/*async=*/true, 2);

@@ -76,6 +76,7 @@ class LaneControl {
 
   std::size_t staged() const { return read(&LaneControl::staged_); }
   std::size_t started() const { return read(&LaneControl::started_); }
+  bool was_destroyed() const { return read(&LaneControl::destroyed_); }
   bool was_interrupted() const { return read(&LaneControl::interrupted_); }
   std::vector<RunRecord> runs() const { return read(&LaneControl::runs_); }
   RunRecord last_run() const { return runs().back(); }
@@ -104,6 +105,7 @@ class LaneControl {
   std::size_t started_ = 0;
   std::vector<RunRecord> runs_;
   bool interrupted_ = false;
+  bool destroyed_ = false;
   std::deque<std::function<void()>> pending_;  // async: what the lane's own thread is to do
   bool ending_ = false;
 };
@@ -116,13 +118,13 @@ class GatedLane final : public Lane {
   }
 
   ~GatedLane() override {
-    if (!completer_.joinable()) return;
     {
       const std::lock_guard lock(control_->mutex_);
       control_->ending_ = true;
+      control_->destroyed_ = true;
       control_->changed_.notify_all();
     }
-    completer_.join();
+    if (completer_.joinable()) completer_.join();
   }
 
   std::string name() const override { return "gated"; }
