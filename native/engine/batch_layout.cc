@@ -1,6 +1,7 @@
 #include "batch_layout.h"
 
 #include <cstring>
+#include <string>
 
 #include "half.h"
 
@@ -120,6 +121,25 @@ void fill_elements(DType dtype, double value, std::byte* destination, std::size_
     case DType::kBool:
       return fill_with(destination, count, static_cast<std::uint8_t>(value != 0));
   }
+}
+
+Status input_sizes(const Signature& signature, const BatchShape& shape, std::vector<std::size_t>* bytes) {
+  const std::vector<TensorSpec>& specs = signature.inputs;
+  if (shape.inputs.size() != specs.size()) {
+    return {Code::kInvalidInput, "the batch has " + std::to_string(shape.inputs.size()) +
+                                     " inputs and the model " + std::to_string(specs.size())};
+  }
+  bytes->clear();
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const std::size_t size = element_size(specs[i].dtype);
+    std::size_t elements = 0;
+    if (!checked_elements(shape.inputs[i].span(), size, &elements)) {
+      return {Code::kInvalidInput, "input '" + specs[i].name + "' can't be " +
+                                       to_string(shape.inputs[i].span()) + ": it is too large"};
+    }
+    bytes->push_back(elements * size);
+  }
+  return {};
 }
 
 BatchLayout::BatchLayout(const Signature& signature, PaddingSide side, const ShapeLadder& ladder)

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "shape_ladder.h"
+#include "status.h"
 #include "tensor.h"
 
 namespace batched {
@@ -40,6 +41,10 @@ struct BatchShape {
 
   std::uint64_t padded_tokens() const { return std::uint64_t{padded_length} * padded_rows; }
 };
+
+// Bytes of each of the batch's inputs, in the order of the signature. kInvalidInput: `shape` is not of that
+// model, or an input of it is too large for any memory.
+Status input_sizes(const Signature& signature, const BatchShape& shape, std::vector<std::size_t>* bytes);
 
 class BatchLayout {
  public:

@@ -58,25 +58,17 @@ Status DeviceLane::stage(std::size_t slot, const BatchShape& shape, std::vector<
 }
 
 Status DeviceLane::stage_inputs(Slot& slot, const BatchShape& shape, std::vector<std::byte*>* inputs) {
-  const std::vector<TensorSpec>& specs = signature_.inputs;
-  if (shape.inputs.size() != specs.size()) {
-    return {Code::kInvalidInput, "the batch has " + std::to_string(shape.inputs.size()) +
-                                     " inputs and the model " + std::to_string(specs.size())};
-  }
+  Status status = input_sizes(signature_, shape, &sizes_);
+  if (!status.ok()) return status;
   slot.views.clear();
   slot.inputs.clear();
   std::size_t bytes = 0;
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    std::size_t elements = 0;
-    if (!checked_elements(shape.inputs[i].span(), element_size(specs[i].dtype), &elements)) {
-      return {Code::kInvalidInput, "input '" + specs[i].name + "' can't be " +
-                                       to_string(shape.inputs[i].span()) + ": it is too large"};
-    }
-    slot.inputs.push_back({specs[i].dtype, shape.inputs[i], bytes});  // an offset, for now
-    bytes += aligned(std::max<std::size_t>(1, elements * element_size(specs[i].dtype)));
+  for (std::size_t i = 0; i < sizes_.size(); ++i) {
+    slot.inputs.push_back({signature_.inputs[i].dtype, shape.inputs[i], bytes});  // an offset, for now
+    bytes += aligned(std::max<std::size_t>(1, sizes_[i]));
   }
   slot.input_bytes = bytes;
-  Status status = slot.host_inputs.reserve(bytes);
+  status = slot.host_inputs.reserve(bytes);
   if (status.ok()) status = reserve_device(slot, bytes);
   if (!status.ok()) return status;
   inputs->clear();

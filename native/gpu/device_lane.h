@@ -97,6 +97,7 @@ class DeviceLane final : public Lane {
   cuda::DeviceStream in_;
   cuda::DeviceStream out_;
   std::vector<std::unique_ptr<Slot>> slots_;  // empty until prepare()
+  std::vector<std::size_t> sizes_;            // of the inputs that are being staged
   std::atomic<bool> interrupted_{false};
   std::atomic<Nanos> computed_{0};
   std::atomic<std::uint64_t> slot_bytes_{0};  // on the device

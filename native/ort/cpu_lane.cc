@@ -24,10 +24,7 @@ Status CpuLane::stage(std::size_t slot, const BatchShape& shape, std::vector<std
 
 Status CpuLane::stage_inputs(Slot& slot, const BatchShape& shape, std::vector<std::byte*>* inputs) {
   const std::vector<TensorSpec>& specs = sessions_->signature.inputs;
-  if (shape.inputs.size() != specs.size()) {
-    return {Code::kInvalidInput, "the batch has " + std::to_string(shape.inputs.size()) +
-                                     " inputs and the model " + std::to_string(specs.size())};
-  }
+  if (Status status = input_sizes(sessions_->signature, shape, &sizes_); !status.ok()) return status;
   // The last batch's results go back to the session's allocator before the next run asks it for more.
   slot.views.clear();
   slot.outputs.clear();
@@ -36,15 +33,9 @@ Status CpuLane::stage_inputs(Slot& slot, const BatchShape& shape, std::vector<st
   inputs->clear();
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const Dims& dims = shape.inputs[i];
-    std::size_t elements = 0;
-    if (!checked_elements(dims.span(), element_size(specs[i].dtype), &elements)) {
-      return {Code::kInvalidInput,
-              "input '" + specs[i].name + "' can't be " + to_string(dims.span()) + ": it is too large"};
-    }
-    const std::size_t bytes = elements * element_size(specs[i].dtype);
-    std::byte* const memory = slot.buffers[i].reserve(bytes);
-    slot.inputs.push_back(
-        Ort::Value::CreateTensor(memory_, memory, bytes, dims.data(), dims.rank(), to_ort(specs[i].dtype)));
+    std::byte* const memory = slot.buffers[i].reserve(sizes_[i]);
+    slot.inputs.push_back(Ort::Value::CreateTensor(memory_, memory, sizes_[i], dims.data(), dims.rank(),
+                                                   to_ort(specs[i].dtype)));
     inputs->push_back(memory);
   }
   return {};

@@ -57,6 +57,7 @@ class CpuLane final : public Lane {
   const Ort::MemoryInfo memory_;
   const Ort::RunOptions run_options_;
   std::array<Slot, kSlots> slots_;
+  std::vector<std::size_t> sizes_;  // of the inputs that are being staged
   std::atomic<bool> interrupted_{false};
 };
 

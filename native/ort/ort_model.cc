@@ -53,16 +53,22 @@ constexpr std::size_t kMostLanesAsked = 256;
 // Longer than the serial stretches between a transformer's operators.
 constexpr const char* kSpinMicroseconds = "100";
 
-Ort::SessionOptions session_options(int threads) {
+// What sessions on every provider have in common.
+Ort::SessionOptions common_options(int threads) {
   Ort::SessionOptions options;
   options.SetGraphOptimizationLevel(GraphOptimizationLevel::ORT_ENABLE_ALL);
   options.SetExecutionMode(ExecutionMode::ORT_SEQUENTIAL);
   options.SetIntraOpNumThreads(threads);
   options.SetInterOpNumThreads(1);
-  // Plans memory for shapes seen before; here nearly every batch has another.
-  options.DisableMemPattern();
   // What fails comes back as a Status; the log would say it a second time, on stderr.
   options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
+  return options;
+}
+
+Ort::SessionOptions cpu_options(int threads) {
+  Ort::SessionOptions options = common_options(threads);
+  // Plans memory for shapes seen before; here nearly every batch has another.
+  options.DisableMemPattern();
   // Pool threads spin between the operators of a run: a lone request takes a third longer if they sleep.
   // But only shortly, since by default they go on for milliseconds, which costs as much where other
   // threads want the core; and not at all once no run is left. An older library ignores the duration.
@@ -74,13 +80,8 @@ Ort::SessionOptions session_options(int threads) {
 }
 
 // The device computes, so no pool of threads; and weights are copied there once, without a detour.
-Ort::SessionOptions gpu_session_options() {
-  Ort::SessionOptions options;
-  options.SetGraphOptimizationLevel(GraphOptimizationLevel::ORT_ENABLE_ALL);
-  options.SetExecutionMode(ExecutionMode::ORT_SEQUENTIAL);
-  options.SetIntraOpNumThreads(1);
-  options.SetInterOpNumThreads(1);
-  options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
+Ort::SessionOptions gpu_options() {
+  Ort::SessionOptions options = common_options(1);
   options.AddConfigEntry(kOrtSessionOptionsUseDeviceAllocatorForInitializers, "1");
   return options;
 }
@@ -169,13 +170,13 @@ Status OrtModel::State::sign(const ModelOptions& options, const Ort::Session& se
 Status OrtModel::State::load_cpu(const ModelOptions& options) {
   plan = plan_threads(usable_cores(), options.lanes, options.intra_op_threads, size_of(options));
   cpu = std::make_shared<CpuSessions>();
-  cpu->narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
+  cpu->narrow.push_back(open_session(options, cpu_options(plan.narrow_threads)));
   if (Status status = sign(options, cpu->narrow[0]); !status.ok()) return status;
   cpu->signature = signature;
   while (plan.one_each && cpu->narrow.size() < plan.lanes) {
-    cpu->narrow.push_back(open_session(options, session_options(plan.narrow_threads)));
+    cpu->narrow.push_back(open_session(options, cpu_options(plan.narrow_threads)));
   }
-  if (plan.wide_threads > 0) cpu->wide = open_session(options, session_options(plan.wide_threads));
+  if (plan.wide_threads > 0) cpu->wide = open_session(options, cpu_options(plan.wide_threads));
   return {};
 }
 
@@ -200,7 +201,7 @@ Status OrtModel::State::add_gpu_lane(const ModelOptions& options, const std::sha
                                      std::size_t index) {
   auto stream = std::make_unique<cuda::DeviceStream>();
   if (Status status = stream->create(device); !status.ok()) return status;
-  Ort::SessionOptions session_options = gpu_session_options();
+  Ort::SessionOptions session_options = gpu_options();
   try {
     if (options.stand_in == nullptr) use_cuda(session_options, options, device->ordinal(), stream->get());
   } catch (const Ort::Exception& error) {
