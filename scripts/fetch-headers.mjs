@@ -2,24 +2,24 @@
 //
 // Order: $ONNXRUNTIME_ROOT, then the cache ($BATCHED_CACHE_DIR or .cache/), then `npm pack`. Run as a program it
 // prints the folder, which is how binding.gyp asks for it.
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { Advice, inRoot, isProgram, main, step } from './util.mjs';
+import { cacheDir, unpackPackage } from './npm-package.mjs';
+import { Advice, isProgram, main } from './util.mjs';
 
 // The release whose headers match the onnxruntime-node in package.json (API 29). It is a package for Unity; every
 // platform folder in it holds the same headers.
-const PACKAGE = 'com.github.asus4.onnxruntime';
-const VERSION = '0.4.9';
-const INTEGRITY = 'sha512-BkzxduSZ9IkeDP6Q8lz2TFU2ie7hSSvS7ZIfzMooExoq0CNzJnuuGaUJ7IsojBgqO4ouD1jXah8OYyJbCN29Fg==';
+const PACKAGE = {
+  name: 'com.github.asus4.onnxruntime',
+  version: '0.4.9',
+  integrity: 'sha512-BkzxduSZ9IkeDP6Q8lz2TFU2ie7hSSvS7ZIfzMooExoq0CNzJnuuGaUJ7IsojBgqO4ouD1jXah8OYyJbCN29Fg==',
+};
 const FOLDER = 'package/Plugins/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.framework/Headers';
 
 const LAYOUTS = ['include', 'include/onnxruntime', 'include/onnxruntime/core/session', '.'];
 const isComplete = (folder) =>
   ['onnxruntime_c_api.h', 'onnxruntime_cxx_api.h'].every((name) => fs.existsSync(path.join(folder, name)));
-
-const cacheDir = () => path.resolve(process.env.BATCHED_CACHE_DIR || inRoot('.cache'));
 
 export function ensureHeaders() {
   const given = process.env.ONNXRUNTIME_ROOT;
@@ -31,7 +31,7 @@ export function ensureHeaders() {
         'Point it at an unpacked ONNX Runtime release, or unset it to fetch the headers from the npm registry.',
     );
   }
-  const target = path.join(cacheDir(), 'headers', `onnxruntime-${VERSION}`, 'include');
+  const target = path.join(cacheDir(), 'headers', `onnxruntime-${PACKAGE.version}`, 'include');
   if (!isComplete(target)) fetchInto(target);
   return target;
 }
@@ -39,30 +39,17 @@ export function ensureHeaders() {
 function fetchInto(target) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'batched-headers-'));
   try {
-    // --prefer-offline: a tarball that npm has cached is as good as a fresh one, the hash below decides.
-    const pack = [
-      'pack',
-      `${PACKAGE}@${VERSION}`,
-      '--pack-destination',
-      scratch,
-      '--prefer-offline',
-      '--ignore-scripts',
-    ];
-    step('headers', 'setup: ONNX Runtime headers (npm pack, 150 MB)', ['npm', pack]);
-    const tarball = path.join(scratch, `${PACKAGE}-${VERSION}.tgz`);
-    const actual = `sha512-${createHash('sha512').update(fs.readFileSync(tarball)).digest('base64')}`;
-    if (actual !== INTEGRITY) {
-      throw new Advice(
-        `${PACKAGE}@${VERSION} is not the package we know.\n  expected ${INTEGRITY}\n  got      ${actual}`,
-      );
-    }
-    step('headers-unpack', 'setup: unpacking them', ['tar', ['-xzf', tarball, '-C', scratch, FOLDER]]);
+    unpackPackage(scratch, PACKAGE, [FOLDER], 'headers', [
+      'setup: ONNX Runtime headers (npm pack, 150 MB)',
+      'setup: unpacking them',
+    ]);
     // Copied beside the target, then renamed: an interrupted run leaves no half-filled cache.
     const fresh = `${target}.${process.pid}`;
     fs.cpSync(path.join(scratch, FOLDER), fresh, { recursive: true });
     fs.rmSync(target, { recursive: true, force: true });
     fs.renameSync(fresh, target);
-    if (!isComplete(target)) throw new Advice(`${PACKAGE}@${VERSION} holds no ONNX Runtime headers in ${FOLDER}.`);
+    if (!isComplete(target))
+      throw new Advice(`${PACKAGE.name}@${PACKAGE.version} holds no ONNX Runtime headers in ${FOLDER}.`);
   } catch (error) {
     if (!(error instanceof Advice)) throw error;
     throw new Advice(

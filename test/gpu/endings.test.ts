@@ -2,17 +2,8 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { ensureModel } from '../../scripts/models';
-import {
-  assertAccounted,
-  BatchedError,
-  distance,
-  embed,
-  featuresOf,
-  madeUpTexts,
-  type Model,
-  open,
-  until,
-} from './support';
+import { distance } from '../helpers/distance';
+import { assertAccounted, BatchedError, embed, featuresOf, madeUpTexts, type Model, open, until } from './support';
 
 const texts = madeUpTexts(512, 120, 1000);
 let path: string;

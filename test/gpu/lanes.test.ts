@@ -3,16 +3,8 @@ import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import type { Encoded } from '../../scripts/data/tokenize';
 import { ensureModel } from '../../scripts/models';
-import {
-  assertAccounted,
-  type CudaOptions,
-  distance,
-  embed,
-  madeUpTexts,
-  type Model,
-  open,
-  openReference,
-} from './support';
+import { distance } from '../helpers/distance';
+import { assertAccounted, type CudaOptions, embed, madeUpTexts, type Model, open, openReference } from './support';
 
 const tolerance = 1e-5;
 const texts = madeUpTexts(64, 120, 1000);

@@ -10,6 +10,7 @@ import { ensureTexts } from '../../scripts/data/token-texts';
 import type { Encoded } from '../../scripts/data/tokenize';
 import { Random } from '../../scripts/models/random';
 import type * as batched from '../../ts/index';
+import { distance } from '../helpers/distance';
 
 const packaged = createRequire(__filename)('../../dist/index.js') as typeof batched;
 
@@ -68,17 +69,6 @@ export const featuresOf = ({ inputIds, attentionMask, tokenTypeIds }: Encoded): 
 /** The only output's elements. */
 export async function embed(model: Model, text: Encoded): Promise<Float32Array> {
   return ((await model.acall(featuresOf(text))) as Tensor).data as Float32Array;
-}
-
-/** The greatest difference between two vectors; Infinity where their lengths differ. */
-export function distance(a: Float32Array, b: Float32Array): number {
-  if (a.length !== b.length) return Infinity;
-  let most = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
-    if (!(difference <= most)) most = difference; // a NaN is no small difference
-  }
-  return most;
 }
 
 export function worst(found: readonly Float32Array[], wanted: readonly Float32Array[]): number {

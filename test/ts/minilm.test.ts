@@ -7,6 +7,7 @@ import { ensureModel, type ModelSpec } from '../../scripts/models/index';
 import { Random } from '../../scripts/models/random';
 import { type Encoded, loadTokenizer, type Tokenize } from '../../scripts/data/tokenize';
 import { loadGlosses } from '../../scripts/data/wordnet';
+import { distance } from '../helpers/distance';
 import { closeAll, expectAccounted, one, open } from '../helpers/model-calls';
 
 afterAll(closeAll);
@@ -34,16 +35,6 @@ async function reference(session: InferenceSession, text: Encoded): Promise<Floa
 
 const embed = async (model: BatchedModel, text: Encoded): Promise<Float32Array> =>
   one(await model.acall(featuresOf(text))).data as Float32Array;
-
-function distance(a: Float32Array, b: Float32Array): number {
-  if (a.length !== b.length) return Infinity;
-  let most = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
-    if (!(difference <= most)) most = difference; // a NaN is no small difference
-  }
-  return most;
-}
 
 function cosine(a: Float32Array, b: Float32Array): number {
   const dot = (x: Float32Array, y: Float32Array): number => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
