@@ -1,6 +1,7 @@
 /** `dynamically`: the bound of the queue, and the event loop that goes on. */
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type BatchedError, dynamically } from '../../ts';
+import { Stretch } from '../../ts/function/stretch';
 import { native, type NativeFunctionQueue } from '../../ts/native';
 import { double, numbers, recorded } from '../helpers/batch-functions';
 import { block, errorOf, expectAccounted, gated, turn } from '../helpers/gate';
@@ -84,7 +85,12 @@ describe('the bound of the queue', () => {
 
 describe('the event loop', () => {
   const turns: NodeJS.Immediate[] = [];
-  afterEach(() => turns.splice(0).forEach(clearImmediate));
+  const noLimit = Stretch.longestMs;
+  beforeEach(() => void (Stretch.longestMs = 8));
+  afterEach(() => {
+    Stretch.longestMs = noLimit;
+    turns.splice(0).forEach(clearImmediate);
+  });
 
   test('a lone call on an idle batcher settles before the event loop goes on', async () => {
     const f = dynamically(double);

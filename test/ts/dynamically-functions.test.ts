@@ -217,9 +217,14 @@ describe('calls from inside the batch function', () => {
     const own = { f: make(2) };
     expect(await own.f.acall(1)).toBe(1);
     own.f = make(1);
-    // With one it cannot ever be served. A deadline gets the caller out.
-    await expect(own.f.acall(1, { deadlineMs: 5 })).rejects.toMatchObject({ code: 'BATCHED_DEADLINE' });
-    expect(own.f.stats).toMatchObject({ timedOut: 1, queueSize: 1 });
+    // With one it cannot ever be served. A signal (or a deadline) gets the caller out.
+    const controller = new AbortController();
+    const call = own.f.acall(1, { signal: controller.signal });
+    await turn();
+    expect(own.f.stats).toMatchObject({ admitted: 2, queueSize: 1 });
+    controller.abort(new Error('enough'));
+    await expect(call).rejects.toThrow('enough');
+    expect(own.f.stats).toMatchObject({ cancelled: 1, queueSize: 1 });
   });
 
   test('abort from inside the batch function: that call rejects, its batch-mates do not notice', async () => {

@@ -15,6 +15,7 @@ import { type CallRequest, ItemCall } from './item_call';
 import { native, type NativeBatchFacts, type NativeFunctionQueue } from '../native';
 import { type BatchOptions, type CallOptions, checkCallOptions, onAbort, queueOptions } from '../options';
 import { batchStats, type BatchStats } from '../stats';
+import { Stretch } from './stretch';
 import { describe, invalidInput } from '../tensor';
 
 /** Options of `dynamically`; `T` is an item. */
@@ -28,8 +29,6 @@ export interface FunctionOptions<T> extends BatchOptions, CacheOptions<T> {
 /** The function that batches run: takes the items of a batch, gives as many results in the same order. */
 export type BatchFunction<T, U> = (items: T[]) => U[] | PromiseLike<U[]>;
 
-/** When batches have taken longer than this in one turn of the event loop, the next one waits for the next turn. */
-const longestStretchMs = 8;
 /** A sync call from inside the batch function of a sync call, and so on: refused at this depth. */
 const deepestNesting = 64;
 /** Batches of at most this many rows are written to arrays that always have room for a whole one. */
@@ -67,10 +66,7 @@ export class FunctionBatcher<T, U> {
   readonly #deadlines = new CallDeadlines<T, U>((call) => {
     this.#settle(call, NativeCode.deadline, new BatchedError('BATCHED_DEADLINE', "the call's deadline passed"));
   });
-  /** When the first batch of this turn of the event loop was asked for; negative: none was. */
-  #turnStart = -1;
-  /** What waits goes on in the next turn. */
-  #yielding = false;
+  readonly #stretch = new Stretch(() => this.#pump());
   #running = 0;
   #depth = 0;
   #closing = false;
@@ -262,30 +258,16 @@ export class FunctionBatcher<T, U> {
 
   /** Starts batches while there is something to run and room to run it. */
   #pump(): void {
-    while (!this.#yielding && this.#running < this.#concurrency) {
+    while (this.#running < this.#concurrency) {
       const now = performance.now();
       this.#deadlines.expire(now);
-      if (this.#turnStart < 0) {
-        this.#turnStart = now;
-        setImmediate(this.#nextTurn);
-      }
-      if (now - this.#turnStart > longestStretchMs) {
-        this.#yielding = true;
-        break;
-      }
+      if (!this.#stretch.mayStart(now)) break;
       const batch = this.#takeBatch(this.#closing);
       if (batch === undefined) break;
       this.#runBatch(batch);
     }
     this.#checkClosed();
   }
-
-  readonly #nextTurn = (): void => {
-    this.#turnStart = -1;
-    if (!this.#yielding) return;
-    this.#yielding = false;
-    this.#pump();
-  };
 
   /** The next batch's slots; undefined when there is none now. `force`: does not wait for a fuller one. */
   #takeBatch(force: boolean): Uint32Array<ArrayBuffer> | undefined {
