@@ -5,14 +5,22 @@
 import { performance } from 'node:perf_hooks';
 import type { Random } from '../../scripts/models/random';
 
-/** Sends `send(due)` at a steady rate, in ms of performance.now(). Resolves when the time is up, not when all is answered. */
-export async function openLoop(perSecond: number, seconds: number, send: (due: number) => void): Promise<void> {
+/**
+ * Sends `send(due)` at a steady rate, in ms of performance.now(). Resolves when the time is up, not when all is answered.
+ * It wakes every `stepMs` milliseconds; each time it takes a core from what is measured, and that core's cache.
+ */
+export async function openLoop(
+  perSecond: number,
+  seconds: number,
+  send: (due: number) => void,
+  stepMs = 1,
+): Promise<void> {
   const start = performance.now();
   const count = Math.floor(perSecond * seconds);
   for (let sent = 0; sent < count;) {
-    const due = Math.min(count, Math.floor(((performance.now() - start) * perSecond) / 1e3));
+    const due = Math.min(count, 1 + Math.floor(((performance.now() - start) * perSecond) / 1e3));
     for (; sent < due; sent++) send(start + (1e3 * sent) / perSecond);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await new Promise((resolve) => setTimeout(resolve, stepMs));
   }
 }
 

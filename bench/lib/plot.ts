@@ -21,7 +21,7 @@ export function plot(title: string, minutes: readonly number[], strips: readonly
     const y = (value: number): number => base - ((stripHeight - 45) * value) / most;
     const points = values.map((value, i) => `${x(minutes[i]!).toFixed(1)},${y(value).toFixed(1)}`).join(' ');
     return [
-      `<text x="${left}" y="${base - stripHeight + 38}">${title} (${unit})</text>`,
+      `<text x="${left}" y="${base - stripHeight + 38}">${title}${unit && ` (${unit})`}</text>`,
       `<text x="${left - 8}" y="${y(most) + 4}" text-anchor="end">${Number(most.toPrecision(3))}</text>`,
       `<text x="${left - 8}" y="${base + 4}" text-anchor="end">0</text>`,
       `<path d="M${left} ${y(most)}V${base}H${right}" fill="none" stroke="#999"/>`,

@@ -52,10 +52,12 @@ export const fairness: Suite = {
           }),
         ]);
         await Promise.all(pending);
-        // engine.h, by batches as large as they were, and the batch that runs, and the one that it joins.
+        // engine.h, by batches as large as they were, and the batch that runs, and the one that it joins. A lane's
+        // turn is longer than the run: it stages and gives results too, and under a flood nothing else.
         const { processingTime, lanes, avgBatchSize } = model.stats;
+        const busy = lanes.reduce((sum, lane) => sum + lane.busy, 0) / lanes.length;
         const bound = (before: number): number =>
-          slackMs + (Math.ceil((before + 1) / (lanes.length * avgBatchSize)) + 2) * processingTime.max;
+          slackMs + (Math.ceil((before + 1) / (lanes.length * avgBatchSize)) + 2) * (processingTime.max / busy);
         const ms = sorted(waits.map((wait) => wait.ms));
         const worst = Math.max(...waits.map((wait) => wait.ms / bound(wait.before)));
         report.add(`fairness/${name}-longest-of-bound`, '', worst, { atMost: 1 });

@@ -18,6 +18,8 @@ const batchSize = 32;
 const maxQueueRows = 256;
 const maxQueueBytes = 64 * 2 ** 20;
 const deadlineMs = 5;
+/** Of the load: it runs on the cores that are to run batches. */
+const stepMs = 4;
 /** Of node and ONNX Runtime for themselves: garbage not yet collected, arenas that grow to the largest batch. */
 const ownMiB = 96;
 
@@ -31,7 +33,8 @@ export const overload: Suite = {
     const options = { batchSize, maxQueueRows, maxQueueBytes };
     for (let round = 0; round < (quick ? 1 : Math.min(rounds, 2)); round++) {
       const model = await inference.load(path, options);
-      const peak = await peakOf((i) => model.acall(texts[i % texts.length]!), quick ? 2000 : 6000);
+      const measurePeak = () => peakOf((i) => model.acall(texts[i % texts.length]!), quick ? 2000 : 12_000);
+      const peak = await measurePeak();
       const rssBefore = process.memoryUsage.rss();
 
       const half = new Outcomes();
@@ -51,13 +54,16 @@ export const overload: Suite = {
       const memory = new Highest(() => process.memoryUsage.rss());
       const held = new Highest(() => model.stats.heldBytes);
       const start = performance.now();
-      await Promise.all([openLoop(2 * peak, seconds, send(flood)), openLoop(20, seconds, send(deadlines, deadlineMs))]);
+      await Promise.all([
+        openLoop(2 * peak, seconds, send(flood), stepMs),
+        openLoop(20, seconds, send(deadlines, deadlineMs)),
+      ]);
       const during = model.stats;
       const end = performance.now();
       const throughput = (1e3 * during.totalProcessed) / (end - start);
       await Promise.all([flood.settled(), deadlines.settled()]);
       const recovery = performance.now() - end;
-      const lone = await peakOf((i) => model.acall(texts[i % texts.length]!), quick ? 1000 : 3000);
+      const peakAfter = await measurePeak();
       memory.stop();
       held.stop();
 
@@ -69,7 +75,8 @@ export const overload: Suite = {
       const drain = (1e3 * (during.queueSize + lanes * batchSize)) / peak + batch;
       const answered = sorted(flood.answered);
       const longest = quantile(answered, 1);
-      report.add('overload/throughput-of-peak', '', throughput / peak, { atLeast: 0.95 });
+      // A shared machine is slower or faster from one minute to the next, so the peak is taken on both sides.
+      report.add('overload/throughput-of-peak', '', (2 * throughput) / (peak + peakAfter), { atLeast: 0.95 });
       report.add('overload/longest-of-bound', '', longest / bound, { atMost: 1 });
       report.add('overload/longest-of-batch-bound', '', longest / byBatches, { atMost: 1 });
       report.add('overload/other-refusals', '', flood.otherRefusals, { atMost: 0 });
@@ -81,14 +88,14 @@ export const overload: Suite = {
       });
       report.add('overload/deadline-late-p99-ms', 'ms', quantile(sorted(deadlines.late), 0.99), { atMost: 10 });
       report.add('overload/recovery-of-draining', '', recovery / drain, { atMost: 1 });
-      report.add('overload/throughput-after-of-peak', '', lone / peak);
+      report.add('overload/peak-after-of-before', '', peakAfter / peak);
       report.add('overload/longest-ms', 'ms', longest);
       report.add('overload/p99-ms', 'ms', quantile(answered, 0.99));
       report.add('overload/refused-part', '', flood.refused.length / (flood.refused.length + flood.answered.length));
       report.add('overload/deadlines-passed', '', deadlines.late.length);
       report.add('overload/peak-per-s', '1/s', peak);
       log(
-        `peak ${peak.toFixed(0)}/s, under twice that ${throughput.toFixed(0)}/s; ` +
+        `peak ${peak.toFixed(0)}/s, under twice that ${throughput.toFixed(0)}/s, peak afterwards ${peakAfter.toFixed(0)}/s; ` +
           `${flood.answered.length} answered, ${flood.refused.length} refused, ${deadlines.late.length} deadlines passed`,
       );
       await model.close();
