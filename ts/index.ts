@@ -61,7 +61,8 @@ export type { BatchMessage, RequestMessage } from './diagnostics';
 export { BatchedError, type BatchedErrorCode } from './errors';
 export type { Provider } from './cuda/plan';
 export { loadLibrary } from './library';
-export { type ModelInfo, type ModelOptions, OnnxModel, type TensorInfo } from './model/onnx_model';
+export type { ModelOptions } from './model/model_options';
+export { type ModelInfo, OnnxModel, type TensorInfo } from './model/onnx_model';
 export type { LibraryInfo } from './native';
 export {
   type Cache,

@@ -27,7 +27,8 @@ import {
   startEngine,
 } from './model/model_batcher';
 import type { NativeEngine } from './native';
-import { type ModelInfo, modelInfo, modelKinds, type ModelOptions, OnnxModel } from './model/onnx_model';
+import { modelKinds, type ModelOptions } from './model/model_options';
+import { type ModelInfo, modelInfo, OnnxModel } from './model/onnx_model';
 import { checkOptions, type PaddingSide } from './options';
 import { OutputTrims, type TrimOutputs } from './function/output_trims';
 import { engineOf, type ModelToken } from './sharing';
@@ -242,8 +243,10 @@ function wrapFunction(where: string, fn: InferenceFunction, options: InferenceOp
   return dress(calls, cached.batcher, asynchronous, name, rowCount);
 }
 
-function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean): unknown {
-  return wrapEngine('inference.dynamically', startEngine(model, options), model, options, asynchronous);
+/** `owned`: the model goes when the callable is closed. */
+function wrapModel(model: OnnxModel, options: ModelBatchOptions, asynchronous: boolean, owned = false): unknown {
+  const release = owned ? () => model.release() : undefined;
+  return wrapEngine('inference.dynamically', startEngine(model, options), model, options, asynchronous, release);
 }
 
 function wrapEngine(
@@ -252,8 +255,9 @@ function wrapEngine(
   model: ModelInfo,
   options: AttachOptions,
   asynchronous: boolean,
+  release?: () => Promise<void>,
 ): unknown {
-  const batcher = new ModelBatcher(engine, options.lengthOf);
+  const batcher = new ModelBatcher(engine, options.lengthOf, release);
   const acall = (features: Features, callOptions?: ModelCallOptions) => batcher.acall(features, callOptions);
   const call = (features: Features, callOptions?: ModelCallOptions) => batcher.call(features, callOptions);
   const plain = { acall, call };
@@ -351,8 +355,23 @@ function split(options: LoadOptions): { model: ModelOptions; batch: ModelBatchOp
   return { model: pick(modelKinds), batch: pick(modelBatchKinds) };
 }
 
+async function loadAndWrap(
+  source: string | URL | Uint8Array,
+  options: LoadOptions,
+  asynchronous: boolean,
+): Promise<unknown> {
+  const { model, batch } = split(options);
+  const loaded = await OnnxModel.load(source, model);
+  try {
+    return wrapModel(loaded, batch, asynchronous, true);
+  } catch (error) {
+    await loaded.release();
+    throw error;
+  }
+}
+
 /**
- * {@link OnnxModel.load} and `inference.dynamically` in one.
+ * {@link OnnxModel.load} and `inference.dynamically` in one. `close()` gives the model's memory back too.
  *
  * @param source a path, a `file:` URL, or the model's bytes
  * @throws as those two do
@@ -360,8 +379,7 @@ function split(options: LoadOptions): { model: ModelOptions; batch: ModelBatchOp
  * const embed = await inference.load('model.onnx', { batchSize: 64, outputs: ['sentence_embedding'] });
  */
 export async function load(source: string | URL | Uint8Array, options: LoadOptions = {}): Promise<BatchedModel> {
-  const { model, batch } = split(options);
-  return inferenceDynamically(await OnnxModel.load(source, model), batch);
+  return (await loadAndWrap(source, options, false)) as BatchedModel;
 }
 
 /** {@link load} with asynchronous calls: `await embed(features)`. */
@@ -369,8 +387,7 @@ export async function loadAsync(
   source: string | URL | Uint8Array,
   options: LoadOptions = {},
 ): Promise<AsyncBatchedModel> {
-  const { model, batch } = split(options);
-  return inferenceDynamicallyAsync(await OnnxModel.load(source, model), batch);
+  return (await loadAndWrap(source, options, true)) as AsyncBatchedModel;
 }
 
 /** Options of `inference.attach`: of those of a model, the ones that live in a JavaScript thread. */

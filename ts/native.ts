@@ -163,6 +163,8 @@ export interface NativeEngine {
 export interface NativeOnnxModel {
   readonly signature: NativeSignature;
   start(options: NativeEngineOptions): NativeEngine;
+  /** Drops the sessions; engines keep theirs. Of a released model nothing may be asked any more. */
+  release(done: () => void): void;
 }
 
 /** What both kinds of queue know. */

@@ -46,13 +46,6 @@ ModelOptions model_options(const OptionReader& options) {
   return model;
 }
 
-struct NewModel {
-  std::shared_ptr<const OrtModel> model;
-  CostModel cost;
-  std::string provider_note;
-  std::string name;
-};
-
 class LoadWorker final : public Napi::AsyncWorker {
  public:
   LoadWorker(Napi::Function done, const OptionReader& options)
@@ -60,8 +53,9 @@ class LoadWorker final : public Napi::AsyncWorker {
         options_(model_options(options)),
         preload_(options.list("preload")),
         warm_up_(options.flag("warmup")) {
-    made_.provider_note = options.text("providerNote");
-    if (!options_.path.empty()) made_.name = std::filesystem::path(options_.path).filename().string();
+    made_.facts.provider_note = options.text("providerNote");
+    made_.facts.name =
+        options_.path.empty() ? "model" : std::filesystem::path(options_.path).filename().string();
   }
 
   void Execute() override {
@@ -82,13 +76,16 @@ class LoadWorker final : public Napi::AsyncWorker {
             warm_up(*lane, model->signature(), steady_clock(), gpu ? WarmUp::kLarge : WarmUp::kSmall);
       }
     }
+    made_.facts.provider = model->provider();
+    made_.facts.lane_threads = static_cast<std::size_t>(model->lane_threads());
+    made_.facts.wide_threads = static_cast<std::size_t>(model->wide_threads());
     made_.model = std::move(model);
   }
 
   std::vector<napi_value> GetResult(Napi::Env env) override {
     if (!status_.ok()) return {status_object(env, status_), env.Undefined()};
     const Napi::Function model_class = Environment::of(env)->model_class();
-    return {env.Undefined(), model_class.New({Napi::External<NewModel>::New(env, &made_)})};
+    return {env.Undefined(), model_class.New({Napi::External<LoadedModel>::New(env, &made_)})};
   }
 
  private:
@@ -96,7 +93,19 @@ class LoadWorker final : public Napi::AsyncWorker {
   const std::vector<std::string> preload_;
   const bool warm_up_;
   Status status_;
-  NewModel made_{nullptr, {}, {}, "model"};
+  LoadedModel made_;
+};
+
+// Frees a model off the JavaScript thread: that is as much memory as its weights take.
+class ReleaseWorker final : public Napi::AsyncWorker {
+ public:
+  ReleaseWorker(Napi::Function done, std::shared_ptr<const OrtModel> model)
+      : Napi::AsyncWorker(done, "batched.release"), model_(std::move(model)) {}
+
+  void Execute() override { model_.reset(); }
+
+ private:
+  std::shared_ptr<const OrtModel> model_;
 };
 
 }  // namespace
@@ -106,6 +115,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
                      {
                          InstanceAccessor<&ModelHandle::signature>("signature"),
                          InstanceMethod<&ModelHandle::start>("start"),
+                         InstanceMethod<&ModelHandle::release>("release"),
                      });
 }
 
@@ -113,31 +123,33 @@ ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   if (info.Length() != 1 || !info[0].IsExternal()) {
     throw Napi::TypeError::New(info.Env(), "an OnnxModel is made by loadModel");
   }
-  const auto* made = info[0].As<Napi::External<NewModel>>().Data();
-  model_ = made->model;
-  cost_ = made->cost;
-  provider_note_ = made->provider_note;
-  name_ = made->name;
+  loaded_ = *info[0].As<Napi::External<LoadedModel>>().Data();
 }
 
 Napi::Value ModelHandle::signature(const Napi::CallbackInfo& info) {
-  return signature_object(info.Env(), model_->signature());
+  return signature_object(info.Env(), model(info.Env()).signature());
 }
 
 // start(options): an Engine with lanes of its own over the model's sessions.
 Napi::Value ModelHandle::start(const Napi::CallbackInfo& info) {
   EngineOptions options = engine_options(OptionReader(info[0].As<Napi::Object>()));
-  options.cost = cost_;
-  options.ladder = model_->ladder();
-  ModelFacts facts;
-  facts.name = name_;
-  facts.provider = model_->provider();
-  facts.provider_note = provider_note_;
-  facts.lane_threads = static_cast<std::size_t>(model_->lane_threads());
-  facts.wide_threads = static_cast<std::size_t>(model_->wide_threads());
-  auto engine = std::make_shared<Engine>(options, model_->signature(), model_->make_lanes(), steady_clock());
-  auto open = std::make_shared<OpenEngine>(std::move(engine), std::move(facts));
+  const OrtModel& model = this->model(info.Env());
+  options.cost = loaded_.cost;
+  options.ladder = model.ladder();
+  auto engine = std::make_shared<Engine>(options, model.signature(), model.make_lanes(), steady_clock());
+  auto open = std::make_shared<OpenEngine>(std::move(engine), loaded_.facts);
   return EngineHandle::create(info.Env(), std::move(open), /*owner=*/true);
+}
+
+// release(done): drops the sessions; done() once nothing of them is left that no engine uses.
+void ModelHandle::release(const Napi::CallbackInfo& info) {
+  auto* worker = new ReleaseWorker(info[0].As<Napi::Function>(), std::move(loaded_.model));
+  worker->Queue();  // frees itself
+}
+
+const OrtModel& ModelHandle::model(Napi::Env env) const {
+  if (loaded_.model == nullptr) throw Napi::Error::New(env, "the model was released");
+  return *loaded_.model;
 }
 
 // loadModel(options, done): done(refusal, undefined) or done(undefined, model).
@@ -166,11 +178,8 @@ Napi::Value load_library(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value preload(const Napi::CallbackInfo& info) {
-  const auto list = info[0].As<Napi::Array>();
-  std::vector<std::string> paths;
-  for (std::uint32_t i = 0; i < list.Length(); ++i) paths.push_back(list.Get(i).ToString().Utf8Value());
   auto results = Napi::Array::New(info.Env());
-  for (const auto& [path, error] : preload_libraries(paths)) {
+  for (const auto& [path, error] : preload_libraries(strings_of(info[0]))) {
     auto result = Napi::Object::New(info.Env());
     result.Set("path", path);
     if (!error.empty()) result.Set("error", error);

@@ -4,13 +4,18 @@
 #include <napi.h>
 
 #include <memory>
-#include <string>
 
 #include "engine/cost_model.h"
 #include "engine_handle.h"
 #include "ort/ort_model.h"
 
 namespace batched {
+
+struct LoadedModel {
+  std::shared_ptr<const OrtModel> model;
+  CostModel cost;  // as measured while loading
+  ModelFacts facts;
+};
 
 class ModelHandle final : public Napi::ObjectWrap<ModelHandle> {
  public:
@@ -22,11 +27,11 @@ class ModelHandle final : public Napi::ObjectWrap<ModelHandle> {
   // See the class OnnxModel in ts/native.ts.
   Napi::Value signature(const Napi::CallbackInfo& info);
   Napi::Value start(const Napi::CallbackInfo& info);
+  void release(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<const OrtModel> model_;
-  CostModel cost_;  // as measured while loading
-  std::string provider_note_;
-  std::string name_;
+  const OrtModel& model(Napi::Env env) const;
+
+  LoadedModel loaded_;  // no model once it is released
 };
 
 // loadModel(options, done); see ts/native.ts.

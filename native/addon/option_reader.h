@@ -15,6 +15,14 @@
 
 namespace batched {
 
+// The elements of an array of strings.
+inline std::vector<std::string> strings_of(const Napi::Value& value) {
+  std::vector<std::string> items;
+  const auto array = value.As<Napi::Array>();
+  for (std::uint32_t i = 0; i < array.Length(); ++i) items.push_back(array.Get(i).ToString().Utf8Value());
+  return items;
+}
+
 // TypeScript has validated the options: every one is there, with its default.
 class OptionReader {
  public:
@@ -31,12 +39,7 @@ class OptionReader {
     return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
   }
   bool flag(const char* name) const { return options_.Get(name).ToBoolean(); }
-  std::vector<std::string> list(const char* name) const {
-    std::vector<std::string> items;
-    const auto array = options_.Get(name).As<Napi::Array>();
-    for (std::uint32_t i = 0; i < array.Length(); ++i) items.push_back(array.Get(i).ToString().Utf8Value());
-    return items;
-  }
+  std::vector<std::string> list(const char* name) const { return strings_of(options_.Get(name)); }
   std::vector<int> numbers(const char* name) const {
     std::vector<int> items;
     const auto array = options_.Get(name).As<Napi::Array>();

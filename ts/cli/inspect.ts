@@ -2,7 +2,8 @@
 import { BatchedError } from '../errors';
 import { isAutomatic } from '../model/features';
 import type { NativeTensorSpec } from '../native';
-import { type ModelOptions, OnnxModel } from '../model/onnx_model';
+import type { ModelOptions } from '../model/model_options';
+import { OnnxModel } from '../model/onnx_model';
 import { type Paint, table } from './paint';
 
 export interface InspectOptions extends Pick<ModelOptions, 'batchAxis' | 'shared' | 'outputs' | 'libraryPath'> {

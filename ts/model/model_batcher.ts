@@ -2,7 +2,7 @@
 import type { CacheOptions } from '../cache/cache';
 import { deferred, takeReject, takeResolve } from '../deferred';
 import { batches } from '../diagnostics';
-import { fromNative, NativeCode } from '../errors';
+import { BatchedError, fromNative, NativeCode } from '../errors';
 import { FeatureEncoder, type Features } from './features';
 import { CallNumbers, type NativeEngine, type Refusal } from '../native';
 import {
@@ -57,6 +57,7 @@ export const paddingSides: readonly PaddingSide[] = ['right', 'left', 'none'];
 /** An engine of the model's own, with its lanes. */
 export function startEngine(model: OnnxModel, options: ModelBatchOptions): NativeEngine {
   checkOptions('inference.dynamically', options, modelBatchKinds);
+  if (model.released) throw new BatchedError('BATCHED_CLOSED', 'inference.dynamically: the model was released');
   if (model.firstTokenOnly && options.paddingSide === 'left') {
     throw invalidInput(
       "pooling: 'cls' of a model without attention_mask takes the first token, which paddingSide: 'left' would move",
@@ -79,12 +80,15 @@ export class ModelBatcher {
   readonly #lengthOf: ModelBatchOptions['lengthOf'];
   readonly #firstInput: string;
   readonly #fixedBatch: number;
+  readonly #release: (() => Promise<void>) | undefined;
   #scheduled = false;
   #reading = false;
   #watching = false;
 
-  constructor(engine: NativeEngine, lengthOf: ModelBatchOptions['lengthOf']) {
+  /** `release` is called when this is closed. */
+  constructor(engine: NativeEngine, lengthOf: ModelBatchOptions['lengthOf'], release?: () => Promise<void>) {
     this.#engine = engine;
+    this.#release = release;
     const { signature } = engine;
     this.#numbers = engine.numbers;
     this.#encoder = new FeatureEncoder(signature, this.#numbers);
@@ -261,10 +265,12 @@ export class ModelBatcher {
     const { drain = true } = options;
     this.#handOver();
     unshare(this.#engine);
+    const released = this.#release?.();
     // A second close that does not drain cuts the first one's draining short.
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       this.#engine.close(drain, takeSlot({ plan: this.plan, succeed: () => resolve(), fail: reject }));
     });
+    await released;
   }
 }
 
