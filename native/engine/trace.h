@@ -23,13 +23,18 @@ constexpr std::uint64_t trace_batch(std::uint64_t rows, std::uint64_t padded_tok
 
 #if defined(BATCHED_NVTX)
 
+// Every use of NVTX comes through here first: its headers look their functions up at the first call and write
+// the pointers while other threads may read them, which a function's static puts in order.
 inline nvtxDomainHandle_t trace_domain() {
   static const nvtxDomainHandle_t domain = nvtxDomainCreateA("batched");
   return domain;
 }
 
 // The name of thread `id` (the system's) in tools.
-inline void trace_thread_name(std::uint32_t id, const char* name) { nvtxNameOsThreadA(id, name); }
+inline void trace_thread_name(std::uint32_t id, const char* name) {
+  trace_domain();
+  nvtxNameOsThreadA(id, name);
+}
 
 // A range on this thread from construction to destruction; `payload` is a number of calls or rows, or a
 // trace_batch().

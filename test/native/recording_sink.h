@@ -65,7 +65,10 @@ class RecordingSink final : public CompletionSink {
   bool within_bounds() const { return read(&RecordingSink::within_bounds_); }
   std::vector<std::uint64_t> order() const { return read(&RecordingSink::order_); }
   std::map<std::uint64_t, RecordedResult> results() const { return read(&RecordingSink::results_); }
-  RecordedResult result(std::uint64_t id) const { return results().at(id); }
+  RecordedResult result(std::uint64_t id) const {
+    const std::lock_guard lock(mutex_);
+    return results_.at(id);
+  }
   Code code(std::uint64_t id) const { return result(id).code; }
 
   // Ids that were delivered more than once.

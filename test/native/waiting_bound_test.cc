@@ -143,7 +143,7 @@ TEST_F(WaitingBoundTest, HoldsForRandomCallsOfAnyPriority) {
     Random random(seed);
     std::vector<Arrival> calls;
     Nanos at = 0;
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 150; ++i) {
       at += static_cast<Nanos>(random.below(6)) * kMillisecond;
       calls.push_back({at, 1 + random.below(20), static_cast<double>(random.below(7)) - 3});
     }
