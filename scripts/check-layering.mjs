@@ -1,5 +1,6 @@
 // The rooms' walls. Dependencies point one way: ts -> addon -> ort -> gpu -> engine. See ARCHITECTURE.md.
 import fs from 'node:fs';
+import path from 'node:path';
 import { filesUnder, inRoot, isProgram, main } from './util.mjs';
 
 // The outside world of the engine: the C++ standard library, what it takes to name and nice a thread, entropy, NVTX.
@@ -65,13 +66,37 @@ function checkFile(file) {
   });
 }
 
-/** One entry for each line that breaks a rule. */
-export const checkLayering = () =>
-  [
-    ...filesUnder('native', /\.(h|cc)$/),
-    ...filesUnder('test/native', /\.(h|cc)$/),
-    ...filesUnder('ts', /\.ts$/),
-  ].flatMap(checkFile);
+/** The files of `files` that `file` imports, types alone included. */
+function importsOf(file, files) {
+  const text = withoutComments(fs.readFileSync(inRoot(file), 'utf8'));
+  return [...text.matchAll(/\b(?:from|import\()\s*'(\.[^']*)'/g)]
+    .map(([, name]) => path.posix.join(path.posix.dirname(file), `${name}.ts`))
+    .filter((imported) => files.includes(imported));
+}
+
+/** One entry for each circle in which `files` import each other. */
+function checkCircles(files) {
+  const problems = [];
+  const done = new Set();
+  const visit = (file, way) => {
+    if (way.includes(file)) {
+      const circle = [...way.slice(way.indexOf(file)), file];
+      problems.push(`${circle.join(' -> ')}\n    files that import each other are one room, or want a third to share`);
+    } else if (!done.has(file)) {
+      for (const imported of importsOf(file, files)) visit(imported, [...way, file]);
+      done.add(file);
+    }
+  };
+  for (const file of files) visit(file, []);
+  return problems;
+}
+
+/** One entry for each line that breaks a rule, and for each circle. */
+export const checkLayering = () => {
+  const native = ['native', 'test/native'].flatMap((folder) => filesUnder(folder, /\.(h|cc)$/));
+  const ts = filesUnder('ts', /\.ts$/);
+  return [...[...native, ...ts].flatMap(checkFile), ...checkCircles(ts)];
+};
 
 if (isProgram(import.meta.url)) {
   main(() => {

@@ -6,10 +6,7 @@
  * instances. A decorated field or `accessor` holds its instance's batched callable as a value.
  */
 import { type BatchedControls, callable, isBatched } from './callable';
-import type { AsyncBatched, Batched } from './dynamically';
-import type { FunctionOutput } from './function/function_outputs';
-import type { AsyncBatchedInference, BatchedInference } from './inference';
-import { describe, type Tensor } from './tensor';
+import { describe } from './tensor';
 
 /** `Args`, unless the items of method `M` are none that the options can measure. */
 type Fitting<M, Args extends unknown[], L> = unknown extends L
@@ -113,6 +110,11 @@ const methods = new WeakMap<object, (self: unknown) => BatchedCallable>();
 const isObject = (value: unknown): value is object =>
   (typeof value === 'object' && value !== null) || typeof value === 'function';
 
+/** The batched callable of `self` that the decorated method `method` stands for; undefined for any other function. */
+export function methodOf(method: unknown): ((self: unknown) => unknown) | undefined {
+  return methods.get(method as object);
+}
+
 /** The function that stands in for a decorated method, wherever there is no object to read its callable from. */
 function shareMethod(fn: AnyFunction, wrap: Wrap): AnyFunction {
   // The callable refers to its key, and still both go together: that is what a WeakMap is for.
@@ -207,45 +209,4 @@ function ownCallable(where: string, name: string, fn: unknown, self: unknown, wr
     },
   );
   return named(own, name);
-}
-
-// --- The typed view ---------------------------------------------------------------------------------------------------
-
-/**
- * The typed view of a decorated method, since a decorator cannot change a method's static type.
- *
- * A private method reads as one function for all instances, so it takes the instance too: `batchedOf(this.#embed, this)`.
- *
- * @example
- * class Embedder {
- *   \@dynamically({ batchSize: 64 })
- *   embed(texts: string[]): number[] {
- *     return texts.map((text) => text.length);
- *   }
- * }
- * const embed = batchedOf(new Embedder().embed); // Batched<string, number>
- * await embed.acall('one'); // 3
- * @throws TypeError for what is not batched.
- */
-export function batchedOf<T, U>(method: (items: T[]) => U[], self?: object): Batched<T, U>;
-export function batchedOf<T, U>(method: (items: T[]) => PromiseLike<U[]>, self?: object): AsyncBatched<T, U>;
-export function batchedOf<O extends FunctionOutput>(
-  method: ((features: Record<string, Tensor>) => O) | ((...tensors: Tensor[]) => O),
-  self?: object,
-): BatchedInference<O>;
-export function batchedOf<O extends FunctionOutput>(
-  method: ((features: Record<string, Tensor>) => PromiseLike<O>) | ((...tensors: Tensor[]) => PromiseLike<O>),
-  self?: object,
-): AsyncBatchedInference<O>;
-export function batchedOf(method: unknown, self?: object): unknown {
-  if (isBatched(method)) return method;
-  const callableOf = methods.get(method as object);
-  if (callableOf === undefined) throw new TypeError(`batchedOf: expected a batched method, got ${describe(method)}`);
-  if (self === undefined) {
-    const { name } = method as AnyFunction;
-    throw new TypeError(
-      `batchedOf: '${name}' is shared by all instances; give the instance too: batchedOf(method, this)`,
-    );
-  }
-  return callableOf(self);
 }

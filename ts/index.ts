@@ -56,14 +56,15 @@ export const aio = {
 };
 
 export { dynamically };
-export { batchedOf, type BatchDecorator } from './decorators';
+export { batchedOf } from './batched_of';
+export type { BatchDecorator } from './decorators';
 export type { BatchMessage, RequestMessage } from './diagnostics';
 export { BatchedError, type BatchedErrorCode } from './errors';
 export type { Provider } from './cuda/plan';
 export { loadLibrary } from './library';
 export type { ModelOptions } from './model/model_options';
 export { type ModelInfo, OnnxModel, type TensorInfo } from './model/onnx_model';
-export type { LibraryInfo } from './native';
+export type { DeviceStats, LaneStats, LibraryInfo } from './native';
 export {
   type Cache,
   type CacheOptions,
@@ -98,5 +99,5 @@ export type { ModelBatchOptions, ModelCallOptions, Output } from './model/model_
 export type { BatchOptions, CallOptions, PaddingSide, PriorityStrategy } from './options';
 export type { TrimOutputs } from './function/output_trims';
 export type { ModelToken } from './sharing';
-export type { BatchCost, BatchStats, DeviceStats, DispatchReasons, LaneStats, ModelStats, Percentiles } from './stats';
+export type { BatchCost, BatchStats, DispatchReasons, ModelStats, Percentiles } from './stats';
 export type { ElementType, Feature, Tensor, TensorLike, TypedArray } from './tensor';

@@ -6,15 +6,9 @@ import { type BatchedControls, dress } from './callable';
 import { type BatchDecorator, decorate, isDecoration } from './decorators';
 import { checkFunction, functionKinds, isAsyncFunction, nameOf } from './dynamically';
 import { BatchedError } from './errors';
+import { FeatureGroups } from './function/feature_groups';
 import { FunctionBatcher, type FunctionOptions, isPromise } from './function/function_batcher';
-import {
-  callFeatures,
-  FeatureGroups,
-  type FeatureRow,
-  lostMemory,
-  rowLength,
-  stackFeatures,
-} from './function/function_features';
+import { callFeatures, type FeatureRow, lostMemory, rowLength, stackFeatures } from './function/function_features';
 import { batchOutputs, callOutput, type FunctionOutput, type OutputRow } from './function/function_outputs';
 import type { Features } from './model/features';
 import {

@@ -4,7 +4,6 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { LaneStats } from './stats';
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { BatchedError } from './errors';
@@ -65,6 +64,28 @@ export interface NativeCounters {
   queueTime: NativePercentiles;
   processingTime: NativePercentiles;
   totalTime: NativePercentiles;
+}
+
+/** What a lane makes of its GPU. */
+export interface DeviceStats {
+  /** Part of the time, 0 to 1, in which the GPU computed its batches, by the GPU's own clock. */
+  busy: number;
+  /** Bytes of GPU memory that it has taken, weights included. */
+  bytes: number;
+}
+
+/** One lane of a model's engine. */
+export interface LaneStats {
+  /** The name of its thread, such as `batched-cpu-0`. */
+  name: string;
+  /** Batches that it has run. */
+  batches: number;
+  /** Part of the time, 0 to 1, in which a batch was running. */
+  busy: number;
+  /** False when its device is lost; it takes no more batches then. */
+  healthy: boolean;
+  /** Of a lane on a GPU. */
+  device?: DeviceStats;
 }
 
 export interface NativeEngineStats extends NativeCounters {

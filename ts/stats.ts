@@ -1,6 +1,6 @@
 /** Statistics as every batched callable gives them. */
 import type { CacheStats } from './cache/cache';
-import type { NativeCounters, NativeEngineStats, NativePercentiles } from './native';
+import type { LaneStats, NativeCounters, NativeEngineStats, NativePercentiles } from './native';
 
 /** Milliseconds, from a log-linear histogram (about 3 % resolution). */
 export interface Percentiles {
@@ -34,28 +34,6 @@ export interface BatchCost {
   perRow: number;
   /** For the run itself. */
   perBatch: number;
-}
-
-/** What a lane makes of its GPU. */
-export interface DeviceStats {
-  /** Part of the time, 0 to 1, in which the GPU computed its batches, by the GPU's own clock. */
-  busy: number;
-  /** Bytes of GPU memory that it has taken, weights included. */
-  bytes: number;
-}
-
-/** One lane of a model's engine. */
-export interface LaneStats {
-  /** The name of its thread, such as `batched-cpu-0`. */
-  name: string;
-  /** Batches that it has run. */
-  batches: number;
-  /** Part of the time, 0 to 1, in which a batch was running. */
-  busy: number;
-  /** False when its device is lost; it takes no more batches then. */
-  healthy: boolean;
-  /** Of a lane on a GPU. */
-  device?: DeviceStats;
 }
 
 /**

@@ -9,6 +9,7 @@ import { loadLibrary } from '../library';
 import type { ModelOptions } from '../model/model_options';
 import { OnnxModel } from '../model/onnx_model';
 import type { PaddingSide } from '../options';
+import type { BenchReport, Result, Setting } from './bench_report';
 import { chartOf } from './chart';
 import { checkChartFile, writeChart } from './chart_file';
 import { type Figures, measure } from './measure';
@@ -27,28 +28,6 @@ export interface BenchOptions extends Described {
   paddingSide?: PaddingSide;
   json?: string;
   chart?: string;
-}
-
-/** What is measured at a time. */
-interface Setting {
-  /** Null: the model's inputs have one shape. */
-  length: number | null;
-  batchSize: number;
-  clients: number;
-}
-
-export type Result = Setting & Figures;
-
-/** What `--json` writes, and a chart shows. */
-export interface BenchReport {
-  model: string;
-  fixedBatch: number;
-  provider: string;
-  onnxruntime: string;
-  machine: { cpu: string; cores: number; platform: string; node: string };
-  date: string;
-  seconds: number;
-  results: Result[];
 }
 
 /** Requests that the clients take turns with. */

@@ -1,5 +1,5 @@
 /** The chart of a benchmark, as SVG: throughput and latency over the batch size, a line for each length. */
-import type { BenchReport, Result } from './bench';
+import type { BenchReport, Result } from './bench_report';
 import { readable, type Scale, scaleFor, spreadLabels } from './chart_scale';
 
 const width = 1080;

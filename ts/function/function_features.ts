@@ -1,11 +1,7 @@
-/**
- * Inference over user functions, the way in: rows of tensors become one padded tensor per feature. Shapes are handled
- * here, elements are moved by native code.
- */
-import { type BatchedError, fromNative } from '../errors';
-import { native } from '../native';
+/** Inference over user functions, the way in: rows of tensors become one padded tensor per feature. */
+import type { BatchedError } from '../errors';
 import type { PaddingSide } from '../options';
-import type { OutputTrims } from './output_trims';
+import { type PackRow, packRows } from './pack_rows';
 import {
   arrayClasses,
   arrayTypeNumber,
@@ -22,7 +18,7 @@ import {
 } from '../tensor';
 
 /** One feature of a call with the batch on axis 0; rows of a ragged feature each have their own source. */
-interface Source {
+export interface Source {
   type: number;
   /** By row: the tensor it lies in, and its place there. */
   tensors: Tensor[];
@@ -169,44 +165,8 @@ export function shapeKey({ call, row }: FeatureRow): string {
   return call.sources.map((source) => rowDims(source, row).join('x')).join(';');
 }
 
-/** A row to be packed: where it lies and how much of it counts (on the side that is not padded). */
-export interface PackRow {
-  tensor: Tensor;
-  place: number;
-  own: readonly number[];
-}
-
-/** Stacks rows into one tensor, padded to the longest on every axis. */
-export function packRows(type: number, rows: readonly PackRow[], side: PaddingSide, padValue: number): Tensor {
-  const rank = rows[0]!.tensor.dims.length;
-  const dims = [rows.length, ...rows[0]!.own];
-  const sources: TypedArray[] = [];
-  const places = new Map<Tensor, number>();
-  const perRow = 2 * rank + 1;
-  const numbers = new Float64Array(rows.length * perRow);
-  rows.forEach(({ tensor, place, own }, r) => {
-    let source = places.get(tensor);
-    if (source === undefined) {
-      source = sources.push(tensor.data) - 1;
-      places.set(tensor, source);
-    }
-    let at = r * perRow;
-    numbers[at++] = source;
-    numbers[at++] = place;
-    for (const dim of tensor.dims) numbers[at++] = dim;
-    for (let axis = 0; axis < own.length; axis++) {
-      numbers[at++] = own[axis]!;
-      if (own[axis]! > dims[axis + 1]!) dims[axis + 1] = own[axis]!;
-    }
-  });
-  const data = new arrayClasses[type]!(dims.reduce((product, dim) => product * dim, 1));
-  const sideNumber = side === 'left' ? 1 : 0;
-  const refusal = native.pack(data, Float64Array.from(dims), type, sideNumber, padValue, sources, rank, numbers);
-  if (refusal !== undefined) throw fromNative(refusal.code, refusal.message);
-  return { type: elementTypes[type]!, dims, data };
-}
-
-function padOf(padTokens: Readonly<Record<string, number>>, name: string): number {
+/** What a feature is padded with. */
+export function padOf(padTokens: Readonly<Record<string, number>>, name: string): number {
   return Object.hasOwn(padTokens, name) ? padTokens[name]! : 0;
 }
 
@@ -222,86 +182,6 @@ export function lostMemory({ call, row }: FeatureRow): BatchedError | undefined 
     }
   }
   return undefined;
-}
-
-/** How many of each the tables of {@link FeatureGroups} keep; beyond that they begin anew. */
-const mostGroups = 1024;
-
-/**
- * Says which rows may share a batch: those whose features have the same names, types and ranks, and with padding side
- * `'none'` the same shapes. A wrong or unusual call thus runs alone and cannot fail others.
- */
-export class FeatureGroups {
-  readonly #side: PaddingSide;
-  readonly #padTokens: Readonly<Record<string, number>>;
-  /** By the sorted names: their order in the first call that had them. */
-  readonly #orders = new Map<string, readonly string[]>();
-  readonly #groups = new Map<string, number>();
-  readonly #trims: OutputTrims;
-  #next = 0;
-
-  constructor(side: PaddingSide, padTokens: Readonly<Record<string, number>>, trims: OutputTrims) {
-    this.#side = side;
-    this.#padTokens = padTokens;
-    this.#trims = trims;
-  }
-
-  /** The call with its features in the order of the first such call, and its group. */
-  arrange(call: CallFeatures): CallFeatures {
-    const names = this.#order(call.names);
-    const sources = names === call.names ? call.sources : names.map((name) => call.sources[call.names.indexOf(name)]!);
-    let key = JSON.stringify(names);
-    for (const { type, tensors } of sources) key += `${type}/${tensors[0]!.dims.length};`;
-    return {
-      first: call.first,
-      names,
-      sources,
-      rows: call.rows,
-      group: this.#number(key, () => this.#check(names, sources)),
-    };
-  }
-
-  of(row: FeatureRow): number {
-    const { group } = row.call;
-    return this.#side === 'none' ? this.#number(`${group}:${shapeKey(row)}`) : group;
-  }
-
-  #order(names: readonly string[]): readonly string[] {
-    const key = JSON.stringify([...names].sort());
-    const known = this.#orders.get(key);
-    if (known !== undefined) return known;
-    if (this.#orders.size >= mostGroups) this.#orders.clear();
-    this.#orders.set(key, names);
-    return names;
-  }
-
-  #number(key: string, check?: () => void): number {
-    const known = this.#groups.get(key);
-    if (known !== undefined) return known;
-    check?.();
-    if (this.#groups.size >= mostGroups) this.#groups.clear();
-    this.#groups.set(key, ++this.#next);
-    return this.#next;
-  }
-
-  #check(names: readonly string[], sources: readonly Source[]): void {
-    this.#trims.checkCall(names, sources);
-    names.forEach((name, i) => {
-      const { type } = sources[i]!;
-      const value = padOf(this.#padTokens, name);
-      if (!padFits(elementTypes[type]!, value)) {
-        throw invalidInput(`'${name}' is ${elementTypes[type]!}, which cannot hold its pad value ${value}`);
-      }
-    });
-  }
-}
-
-function padFits(type: ElementType, value: number): boolean {
-  if (type.startsWith('float')) return true;
-  if (type === 'bool') return value === 0 || value === 1;
-  const bits = Number(/\d+/.exec(type));
-  const [least, above] = type.startsWith('u') ? [0, 2 ** bits] : [-(2 ** (bits - 1)), 2 ** (bits - 1)];
-  return Number.isInteger(value) && value >= least && value < above;
 }
 
 /** One padded tensor per feature, of the rows of a batch. */
@@ -324,11 +204,4 @@ export function stackFeatures(
     stacked[name] = packRows(sources[feature]!.type, packed, side, padOf(padTokens, name));
   });
   return stacked;
-}
-
-export function copyOf({ type, dims, data }: Tensor): Tensor {
-  const copy = new arrayClasses[typeNumber(type)!]!(trueLength(data));
-  // By bytes: a Buffer's slice() would not copy, and a Float16Array would convert.
-  new Uint8Array(copy.buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  return { type, dims: [...dims], data: copy };
 }

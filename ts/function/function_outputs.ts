@@ -1,12 +1,19 @@
 /** Inference over user functions, the way back: outputs of batches become those of calls, rows cut and stacked again. */
 import { BatchedError } from '../errors';
-import { copyOf, packRows, type PackRow, tensorOf } from './function_features';
+import { tensorOf } from './function_features';
 import type { PaddingSide } from '../options';
-import type { Cut } from './output_trims';
+import { copyOf, type PackRow, packRows } from './pack_rows';
 import { describe, isTensor, type Tensor, typeNumber } from '../tensor';
 
 /** What a user function may return: a tensor, a list of tensors, or a record of tensors; axis 0 is the batch. */
 export type FunctionOutput = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
+
+/** An axis of an output of a batch, and how much of it belongs to each row. */
+export interface Cut {
+  readonly output: number;
+  readonly axis: number;
+  readonly lengths: readonly number[];
+}
 
 /** One row of a batch's output. */
 export interface OutputRow {

@@ -1,7 +1,7 @@
 /** `trimOutputs`: which axes of a user function's outputs follow a padded feature, to be cut back to each row's own length. */
 import { BatchedError } from '../errors';
 import { type CallFeatures, type FeatureRow, rowDims } from './function_features';
-import type { BatchOutputs } from './function_outputs';
+import type { BatchOutputs, Cut } from './function_outputs';
 import { describe, invalidInput } from '../tensor';
 
 /** By output, by axis: the feature whose length the axis has. */
@@ -11,13 +11,6 @@ interface Trim {
   readonly output: string;
   readonly axis: number;
   readonly feature: string;
-}
-
-/** An axis of an output of a batch, and how much of it belongs to each row. */
-export interface Cut {
-  readonly output: number;
-  readonly axis: number;
-  readonly lengths: readonly number[];
 }
 
 /** Tensors have at most 8 axes. */
