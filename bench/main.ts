@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { readCommandLine } from './lib/command-line';
 import { describeMachine, machineLine } from './lib/machine';
 import { Report, type Result, writeJson } from './lib/report';
 import type { Suite } from './lib/suite';
@@ -48,6 +49,7 @@ function readArguments(): Arguments {
       svg: { type: 'string' },
       provider: { type: 'string' },
       models: { type: 'string' },
+      help: { type: 'boolean', default: false },
     },
   });
   const rounds = Number(values.rounds ?? (values.quick ? 2 : 5));
@@ -63,7 +65,12 @@ function readArguments(): Arguments {
     throw new RangeError(`--provider is cpu or cuda, not ${provider}`);
   }
   if (positionals.length > 1) throw new TypeError(`one suite at a time (or all), not ${positionals.join(' ')}`);
-  return { suite: positionals[0], json, rounds, quick, minutes, svg, provider, models: values.models?.split(',') };
+  const suite = values.help ? undefined : positionals[0];
+  const names = [...Object.keys(suites), 'all', 'chart'];
+  if (suite !== undefined && !names.includes(suite)) {
+    throw new TypeError(`no suite is called '${suite}' (there are: ${names.join(', ')})`);
+  }
+  return { suite, json, rounds, quick, minutes, svg, provider, models: values.models?.split(',') };
 }
 
 async function listSuites(): Promise<void> {
@@ -118,15 +125,11 @@ async function drawChart(): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const args = readArguments();
+  const args = readCommandLine(readArguments);
   if (args.suite === undefined) await listSuites();
   else if (args.suite === 'all') runAll(args);
   else if (args.suite === 'chart') await drawChart();
-  else if (Object.hasOwn(suites, args.suite)) await runSuite(args.suite, args);
-  else
-    throw new TypeError(
-      `no suite is called '${args.suite}' (there are: ${Object.keys(suites).join(', ')}, all, chart)`,
-    );
+  else await runSuite(args.suite, args);
 }
 
 main().catch((error: unknown) => {

@@ -20,7 +20,7 @@ export function main(body) {
   try {
     process.exitCode = body() ?? 0;
   } catch (error) {
-    if (!(error instanceof Advice)) throw error;
+    if (!(error instanceof Advice) && !error?.code?.startsWith?.('ERR_PARSE_ARGS')) throw error;
     console.error(error.message);
     process.exitCode = 1;
   }

@@ -7,6 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { readCommandLine } from '../lib/command-line';
 import { describeMachine, machineLine } from '../lib/machine';
 import { ensureModel } from '../../scripts/models';
 import { writeResult } from './results';
@@ -31,6 +32,14 @@ const count = (name: string, text: string | undefined, otherwise: number): numbe
   return value;
 };
 
+const whole = (name: string, text: string): number => {
+  const value = Number(text);
+  if (text === '' || !(Number.isSafeInteger(value) && value >= 0)) {
+    throw new RangeError(`--${name} is a whole number from 0 on, not ${text}`);
+  }
+  return value;
+};
+
 function readArguments() {
   const { values } = parseArgs({
     options: {
@@ -43,11 +52,11 @@ function readArguments() {
     },
   });
   return {
-    seed: Number(values.seed ?? 1 + Math.floor(Math.random() * 1e6)),
+    seed: values.seed === undefined ? 1 + Math.floor(Math.random() * 1e6) : whole('seed', values.seed),
     minutes: count('minutes', values.minutes, values.requests === undefined ? 1 : Infinity),
     requests: count('requests', values.requests, Infinity),
     workers: count('workers', values.workers, 2),
-    episode: values.episode === undefined ? undefined : Number(values.episode),
+    episode: values.episode === undefined ? undefined : whole('episode', values.episode),
     json: values.json,
   };
 }
@@ -123,7 +132,7 @@ function watch(run: Run, hung: () => void): NodeJS.Timeout {
 }
 
 async function main(): Promise<void> {
-  const args = readArguments();
+  const args = readCommandLine(readArguments);
   const { seed } = args;
   const machine = describeMachine();
   console.log(`chaos, seed ${seed}: ${machineLine(machine)}`);
