@@ -111,7 +111,7 @@ const CHECKS = {
   api: () => run(process.execPath, [bin('typedoc/bin/typedoc'), '--emit', 'none', '--logLevel', 'Warn']),
   // What package.json promises: files that are there, and types for every way to import it that Node has.
   package: async () => {
-    const publint = await run(process.execPath, [bin('publint/src/cli.js'), 'run', '--strict', '--pack', 'false']);
+    const publint = await run(process.execPath, [bin('publint/src/cli.js'), 'run', '--strict', '--pack', 'npm']);
     const attw = [bin('@arethetypeswrong/cli/dist/index.js'), '--pack', '.', '--profile', 'node16'];
     return (await run(process.execPath, attw)) && publint;
   },
