@@ -29,6 +29,7 @@ struct Waited {
 };
 
 struct SimulatedRow : Row {
+  ByVirtualDeadline::Key key{};
   std::size_t call = 0;
   std::size_t earlier = 0;  // R so far
 };
@@ -74,14 +75,9 @@ class WaitingBoundTest : public testing::Test {
     return waited;
   }
 
-  static bool before(const Row* a, const Row* b) {
-    return ByVirtualDeadline::key(*a) < ByVirtualDeadline::key(*b);
-  }
-
   static void arrive(SimulatedRow* row, std::vector<SimulatedRow*>* waiting) {
-    for (SimulatedRow* const other : *waiting) {
-      ++(before(other, row) ? row : other)->earlier;
-    }
+    row->key = ByVirtualDeadline::key(*row);
+    for (SimulatedRow* const other : *waiting) ++(other->key < row->key ? row : other)->earlier;
     waiting->push_back(row);
   }
 
@@ -143,7 +139,7 @@ TEST_F(WaitingBoundTest, HoldsForRandomCallsOfAnyPriority) {
     Random random(seed);
     std::vector<Arrival> calls;
     Nanos at = 0;
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < 300; ++i) {
       at += static_cast<Nanos>(random.below(6)) * kMillisecond;
       calls.push_back({at, 1 + random.below(20), static_cast<double>(random.below(7)) - 3});
     }
