@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { readCommandLine } from './lib/command-line';
+import { positiveNumber, readCommandLine, wholeNumber } from './lib/command-line';
 import { describeMachine, machineLine } from './lib/machine';
 import { Report, type Result, writeJson } from './lib/report';
 import type { Suite } from './lib/suite';
@@ -52,14 +52,8 @@ function readArguments(): Arguments {
       help: { type: 'boolean', default: false },
     },
   });
-  const rounds = Number(values.rounds ?? (values.quick ? 2 : 5));
-  if (!(Number.isInteger(rounds) && rounds >= 1)) {
-    throw new RangeError(`--rounds is a whole number of at least 1, not ${values.rounds}`);
-  }
-  const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
-  if (minutes !== undefined && !(minutes > 0 && minutes < Infinity)) {
-    throw new RangeError(`--minutes is a number above 0, not ${values.minutes}`);
-  }
+  const rounds = wholeNumber('rounds', values.rounds, 1, values.quick ? 2 : 5);
+  const minutes = positiveNumber('minutes', values.minutes, undefined);
   const { json, quick, svg, provider } = values;
   if (provider !== undefined && provider !== 'cpu' && provider !== 'cuda') {
     throw new RangeError(`--provider is cpu or cuda, not ${provider}`);

@@ -69,7 +69,7 @@ function checkFile(file) {
 /** The files of `files` that `file` imports, types alone included. */
 function importsOf(file, files) {
   const text = withoutComments(fs.readFileSync(inRoot(file), 'utf8'));
-  return [...text.matchAll(/\b(?:from|import\()\s*'(\.[^']*)'/g)]
+  return [...text.matchAll(/\b(?:from|import)[\s(]*'(\.[^']*)'/g)]
     .map(([, name]) => path.posix.join(path.posix.dirname(file), `${name}.ts`))
     .filter((imported) => files.includes(imported));
 }

@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { readCommandLine } from '../lib/command-line';
+import { positiveNumber, readCommandLine, wholeNumber } from '../lib/command-line';
 import { describeMachine, machineLine } from '../lib/machine';
 import { ensureModel } from '../../scripts/models';
 import { writeResult } from './results';
@@ -26,20 +26,6 @@ const workerSource = ['tsx/cjs', './worker.ts']
   .map((file) => `require(${JSON.stringify(require.resolve(file))});`)
   .join('');
 
-const count = (name: string, text: string | undefined, otherwise: number): number => {
-  const value = Number(text ?? otherwise);
-  if (!(value > 0)) throw new RangeError(`--${name} is a number above 0, not ${text}`);
-  return value;
-};
-
-const whole = (name: string, text: string): number => {
-  const value = Number(text);
-  if (text === '' || !(Number.isSafeInteger(value) && value >= 0)) {
-    throw new RangeError(`--${name} is a whole number from 0 on, not ${text}`);
-  }
-  return value;
-};
-
 function readArguments() {
   const { values } = parseArgs({
     options: {
@@ -52,11 +38,11 @@ function readArguments() {
     },
   });
   return {
-    seed: values.seed === undefined ? 1 + Math.floor(Math.random() * 1e6) : whole('seed', values.seed),
-    minutes: count('minutes', values.minutes, values.requests === undefined ? 1 : Infinity),
-    requests: count('requests', values.requests, Infinity),
-    workers: count('workers', values.workers, 2),
-    episode: values.episode === undefined ? undefined : whole('episode', values.episode),
+    seed: wholeNumber('seed', values.seed, 0, 1 + Math.floor(Math.random() * 1e6)),
+    minutes: positiveNumber('minutes', values.minutes, values.requests === undefined ? 1 : Infinity),
+    requests: positiveNumber('requests', values.requests, Infinity),
+    workers: positiveNumber('workers', values.workers, 2),
+    episode: wholeNumber('episode', values.episode, 0, undefined),
     json: values.json,
   };
 }
