@@ -9,7 +9,7 @@ namespace batched {
 namespace {
 
 constexpr const char* kClosedMessage = "the engine is closed";
-constexpr const char* kLostMessage = "no lane of the engine is healthy";
+constexpr const char* kLostMessage = "no lane of the engine is healthy; the last one ended with: ";
 constexpr Nanos kStagingMemory = 8;  // batches over which a lane's staging time is averaged
 
 }  // namespace
@@ -29,7 +29,7 @@ void Dispatcher::add_lane(LaneState* lane) {
 
 Status Dispatcher::admit(std::unique_ptr<Call>& call, Nanos now) {
   if (closing_) return {Code::kClosed, kClosedMessage};
-  if (retired_ == lanes_.size()) return {Code::kDeviceLost, kLostMessage};
+  if (retired_ == lanes_.size()) return lost_;
   if (call->deadline <= now) return {Code::kDeadline, "the deadline had passed when the call was made"};
   entering_.clear();
   for (CallRow& row : call->rows) {
@@ -366,18 +366,18 @@ void Dispatcher::take_slot(LaneState* lane) {
   --lane->free_slots;
 }
 
-void Dispatcher::retire(LaneState* lane, bool healthy) {
+void Dispatcher::retire(LaneState* lane, const Status& lost) {
   Settlement settlement;
   std::vector<std::function<void()>> closed;
   {
     MutexLock lock(mutex_);
     lane->retired = true;
-    lane->stats.healthy = healthy;
+    lane->stats.healthy = lost.ok();
+    if (!lost.ok()) lost_ = Status(Code::kDeviceLost, kLostMessage + lost.message());
     ++retired_;
     if (retired_ == lanes_.size()) {
       // Nobody is left to run them.
-      const Status status =
-          closing_ ? Status(Code::kClosed, kClosedMessage) : Status(Code::kDeviceLost, kLostMessage);
+      const Status status = closing_ ? Status(Code::kClosed, kClosedMessage) : lost_;
       settle_waiting(nullptr, status, &settlement);
       closed.swap(on_closed_);
       timer_wake_.notify_all();

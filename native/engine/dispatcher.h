@@ -133,7 +133,8 @@ class Dispatcher {
   // A slot for one of those parts; the lane must be neither running nor out of slots.
   void take_slot(LaneState* lane);
 
-  void retire(LaneState* lane, bool healthy);
+  // `lost`: what has become of the device; ok if it is the engine that ends.
+  void retire(LaneState* lane, const Status& lost);
 
   // Settles every call whose deadline has come. Returns the next deadline, or kNever.
   Nanos expire();
@@ -177,6 +178,7 @@ class Dispatcher {
   std::vector<LaneState*> lanes_ BATCHED_GUARDED_BY(mutex_);
   std::vector<LaneState*> sleeping_ BATCHED_GUARDED_BY(mutex_);  // the last to fall asleep is woken first
   std::size_t retired_ BATCHED_GUARDED_BY(mutex_) = 0;
+  Status lost_ BATCHED_GUARDED_BY(mutex_);  // of calls, once the device of every lane is gone
   std::vector<Row*> bound_ BATCHED_GUARDED_BY(mutex_);
   std::vector<Row*> entering_ BATCHED_GUARDED_BY(mutex_);
 

@@ -87,21 +87,21 @@ void LaneThread::loop() {
         complete(completion);
         break;
       case Dispatcher::Step::kRetire:
-        end(true);
+        end({});
         return;
     }
   }
-  end(false);
+  end(lost_status_);
 }
 
-void LaneThread::end(bool healthy) {
+void LaneThread::end(const Status& lost) {
   std::unique_ptr<Lane> lane;
   {
     const MutexLock lock(lane_mutex_);
     lane = std::move(lane_);
   }
   lane.reset();
-  dispatcher_.retire(&state_, healthy);
+  dispatcher_.retire(&state_, lost);
 }
 
 bool LaneThread::stage(Batch* batch) {

@@ -45,7 +45,7 @@ class LaneThread {
 
  private:
   void loop();
-  void end(bool healthy);
+  void end(const Status& lost);
   // Gathers the batch into a slot. False: the batch has been dealt with otherwise.
   bool stage(Batch* batch);
   // Starts staged batches while the lane takes more.

@@ -2,6 +2,7 @@
 
 #include <cctype>
 #include <new>
+#include <utility>
 
 namespace batched {
 namespace {
@@ -49,9 +50,40 @@ std::size_t end_of_function(std::string_view text, std::size_t begin) {
   return end;
 }
 
+// What the CUDA provider makes of a failed call: twice its own signature, then
+// "CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; file=f ; line=1 ; expr=cudaMalloc(&p, n); ". Leaves
+// "CUDA failure 2: out of memory (GPU 0, cudaMalloc(&p, n))".
+std::string without_cuda_places(std::string text) {
+  constexpr std::string_view kCall = "onnxruntime::CudaCall(";
+  for (std::size_t call = text.find(kCall); call != std::string::npos; call = text.find(kCall)) {
+    std::size_t begin = call;
+    for (const std::string_view type :
+         {"bool ", "std::conditional_t<THRW, void, onnxruntime::common::Status> ",
+          "std::conditional_t<THRW, void, common::Status> "}) {
+      if (std::string_view(text).substr(0, call).ends_with(type)) begin = call - type.size();
+    }
+    const std::size_t end = text.find(']', call);
+    if (end == std::string::npos) break;
+    const bool spaced = end + 1 < text.size() && is_space(text[end + 1]);
+    text.erase(begin, end + (spaced ? 2 : 1) - begin);
+  }
+  constexpr std::string_view kGpu = " ; GPU=";
+  constexpr std::string_view kExpression = " ; expr=";
+  const std::size_t gpu = text.find(kGpu);
+  const std::size_t expression = text.find(kExpression, gpu);
+  if (gpu == std::string::npos || expression == std::string::npos) return text;
+  const std::size_t number = gpu + kGpu.size();
+  std::string call = text.substr(expression + kExpression.size());
+  while (!call.empty() && (is_space(call.back()) || call.back() == ';')) call.pop_back();
+  return text.substr(0, gpu) + " (GPU " + text.substr(number, text.find(' ', number) - number) + ", " + call +
+         ")";
+}
+
 bool lacks_memory(std::string_view message) {
-  for (const std::string_view sign : {"Failed to allocate memory", "bad_alloc", "out of memory",
-                                      "Available memory of", "CUDA_ERROR_OUT_OF_MEMORY"}) {
+  for (const std::string_view sign :
+       {"Failed to allocate memory", "bad_alloc", "out of memory", "Available memory of",
+        "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"}) {
     if (message.find(sign) != std::string_view::npos) return true;
   }
   return false;
@@ -83,7 +115,15 @@ std::string clean_ort_message(std::string_view message) {
     ++i;
   }
   while (!clean.empty() && clean.back() == ' ') clean.pop_back();
-  return clean;
+  return without_cuda_places(std::move(clean));
+}
+
+bool is_from_cuda(std::string_view message) {
+  for (const std::string_view sign : {"CUDA failure", "CUBLAS failure", "CUDNN failure", "CURAND failure",
+                                      "CUFFT failure", "CUDA error", "CUDA Execution Provider"}) {
+    if (message.find(sign) != std::string_view::npos) return true;
+  }
+  return false;
 }
 
 Status to_status(const std::exception& error, Code otherwise, std::string_view doing) {

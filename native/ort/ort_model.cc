@@ -207,7 +207,15 @@ Status OrtModel::State::add_gpu_lane(const ModelOptions& options, const std::sha
   } catch (const Ort::Exception& error) {
     return to_status(error, Code::kProviderUnavailable, "ONNX Runtime's CUDA provider could not be loaded");
   }
-  Ort::Session session = open_session(options, session_options);
+  Ort::Session session(nullptr);
+  try {
+    session = open_session(options, session_options);
+  } catch (const Ort::Exception& error) {
+    // Of the device or of a library that the model needs, not of the model.
+    const Code code = is_from_cuda(error.what()) ? Code::kProviderUnavailable : Code::kInvalidInput;
+    return to_status(error, code,
+                     source_of(options) + " could not be loaded on GPU " + std::to_string(device->ordinal()));
+  }
   if (gpu.empty()) {
     if (Status status = sign(options, session); !status.ok()) return status;
   }

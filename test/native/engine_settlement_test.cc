@@ -335,7 +335,9 @@ TEST_F(EngineSettlementTest, WithItsLastLaneLostTheEngineFailsFast) {
   for (std::uint64_t id = 1; id <= 4; ++id) EXPECT_EQ(sink_->code(id), Code::kDeviceLost) << id;
   EXPECT_FALSE(engine_->healthy());
   std::unique_ptr<Call> refused = call(5, {{5, 1}});
-  EXPECT_EQ(submit(std::move(refused)).code(), Code::kDeviceLost);
+  const Status refusal = submit(std::move(refused));
+  EXPECT_EQ(refusal.code(), Code::kDeviceLost);
+  EXPECT_TRUE(refusal.message().ends_with("gone")) << refusal.message();
   close();
   EXPECT_EQ(counters().failed, 4U);
   EXPECT_FALSE(engine_->stats().lanes[0].healthy);

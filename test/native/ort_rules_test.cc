@@ -268,6 +268,36 @@ TEST(OrtMessage, LosesItsSourcePlaces) {
   EXPECT_EQ(clean_ort_message(""), "");
 }
 
+TEST(OrtMessage, LosesThePlacesOfTheCudaProvider) {
+  const std::string call =
+      "std::conditional_t<THRW, void, onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const "
+      "char*, "
+      "const char*, SUCCTYPE, const char*, const char*, int) [with ERRTYPE = cudaError; bool THRW = true; "
+      "SUCCTYPE = cudaError; std::conditional_t<THRW, void, common::Status> = void] ";
+  const std::string place = "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:133 ";
+  EXPECT_EQ(
+      clean_ort_message("Exception during initialization: " + place + call + place + call +
+                        "CUDA failure 2: out of memory ; GPU=0 ; hostname=vm ; "
+                        "file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_allocator.cc ; line=55 ; "
+                        "expr=cudaMalloc((void**)&p, size); "),
+      "Exception during initialization: CUDA failure 2: out of memory (GPU 0, cudaMalloc((void**)&p, size))");
+  EXPECT_EQ(clean_ort_message(
+                "bool onnxruntime::CudaCall(ERRTYPE) [with ERRTYPE = cublasStatus_t] CUBLAS failure 1: "
+                "CUBLAS_STATUS_NOT_INITIALIZED ; GPU=1 ; hostname=h ; file=/a.cc ; line=1 ; expr=f(a) "),
+            "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED (GPU 1, f(a))");
+  EXPECT_EQ(clean_ort_message(call + "cuDNN is unavailable for CUDA Execution Provider: dlopen failed"),
+            "cuDNN is unavailable for CUDA Execution Provider: dlopen failed");
+  EXPECT_EQ(clean_ort_message("onnxruntime::CudaCall( cut short"), "onnxruntime::CudaCall( cut short");
+}
+
+TEST(OrtMessage, KnowsWhatComesFromCuda) {
+  EXPECT_TRUE(is_from_cuda("x: CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED ; GPU=0"));
+  EXPECT_TRUE(is_from_cuda("cuDNN is unavailable for CUDA Execution Provider: dlopen failed"));
+  EXPECT_FALSE(is_from_cuda("Protobuf parsing failed."));
+  const std::runtime_error memory("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0");
+  EXPECT_EQ(to_status(memory, Code::kBackend, "it").code(), Code::kOutOfMemory);
+}
+
 TEST(OrtMessage, LackOfMemoryHasItsOwnCode) {
   EXPECT_EQ(to_status(std::bad_alloc(), Code::kBackend, "x").code(), Code::kOutOfMemory);
   const std::runtime_error arena("BFCArena: Failed to allocate memory for requested buffer of size 9");
