@@ -26,6 +26,7 @@
         "native/engine/warm_up.cc",
         "native/gpu/cuda_device.cc",
         "native/gpu/cuda_driver.cc",
+        "native/gpu/device_graph.cc",
         "native/gpu/device_lane.cc",
         "native/ort/cpu_lane.cc",
         "native/ort/cuda_session.cc",

@@ -72,6 +72,8 @@ export interface DeviceStats {
   busy: number;
   /** Bytes of GPU memory that it has taken, weights included. */
   bytes: number;
+  /** CUDA graphs that it has captured; with `cudaGraphs` only. */
+  graphs: number;
 }
 
 /** One lane of a model's engine. */

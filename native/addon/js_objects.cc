@@ -113,6 +113,7 @@ Napi::Object stats_object(Napi::Env env, const EngineStats& stats) {
       auto device = Napi::Object::New(env);
       device.Set("busy", static_cast<double>(lane.device->computed) / elapsed);
       device.Set("bytes", static_cast<double>(lane.device->bytes));
+      device.Set("graphs", static_cast<double>(lane.device->graphs));
       entry.Set("device", device);
     }
     lanes.Set(i, entry);

@@ -28,8 +28,9 @@ namespace batched {
 
 // What a lane takes of its device, since it was made.
 struct DeviceUse {
-  Nanos computed = 0;       // time the device spent on the lane's runs
-  std::uint64_t bytes = 0;  // memory of the device, of the session and of the slots
+  Nanos computed = 0;        // time the device spent on the lane's runs
+  std::uint64_t bytes = 0;   // memory of the device, of the session and of the slots
+  std::uint64_t graphs = 0;  // captured CUDA graphs
 };
 
 class Lane {

@@ -36,11 +36,6 @@ bool is_lost(Result result) {
 
 }  // namespace
 
-std::shared_mutex& Device::capture() {
-  static auto* const mutex = new std::shared_mutex;  // never destroyed: threads may outlive static objects
-  return *mutex;
-}
-
 Status Device::status_of(Result result, const char* what) const {
   if (result == kSuccess) return {};
   const char* name = nullptr;

@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <shared_mutex>
 #include <string>
 #include <utility>
 
@@ -34,16 +33,11 @@ class Device {
     return call("cuMemGetInfo", driver_.memory_info, free, total);
   }
 
-  // Calls one of the driver's functions. Not while this thread holds capture().
+  // Calls one of the driver's functions.
   template <typename... Parameters, typename... Arguments>
   Status call(const char* what, Result (*function)(Parameters...), Arguments... arguments) const {
-    const std::shared_lock lock(capture());
     return status_of(function(arguments...), what);
   }
-
-  // While a graph is captured the driver forbids other threads much, and fails the capture if they try:
-  // whoever captures holds this alone, every other call shares it. Of the whole process.
-  static std::shared_mutex& capture();
 
  private:
   Device(const Driver& driver, int ordinal) : driver_(driver), ordinal_(ordinal) {}

@@ -55,6 +55,16 @@ Status load_driver_from(const char* path, Driver* driver) {
   look_up(library, "cuEventElapsedTime", &driver->event_elapsed, &missing);
   look_up(library, "cuMemcpyHtoDAsync_v2", &driver->copy_in, &missing);
   look_up(library, "cuMemcpyDtoHAsync_v2", &driver->copy_out, &missing);
+  look_up(library, "cuStreamBeginCapture_v2", &driver->capture_begin, &missing);
+  look_up(library, "cuStreamEndCapture", &driver->capture_end, &missing);
+  look_up(library, "cuGraphGetNodes", &driver->graph_nodes, &missing);
+  look_up(library, "cuGraphNodeGetType", &driver->node_type, &missing);
+  look_up(library, "cuGraphMemcpyNodeGetParams", &driver->memcpy_params, &missing);
+  look_up(library, "cuPointerGetAttribute", &driver->pointer_attribute, &missing);
+  look_up(library, "cuGraphInstantiateWithFlags", &driver->graph_instantiate, &missing);
+  look_up(library, "cuGraphLaunch", &driver->graph_launch, &missing);
+  look_up(library, "cuGraphDestroy", &driver->graph_destroy, &missing);
+  look_up(library, "cuGraphExecDestroy", &driver->graph_exec_destroy, &missing);
   look_up(library, "cuGetErrorName", &driver->error_name, &missing);
   look_up(library, "cuGetErrorString", &driver->error_string, &missing);
   if (!missing.empty()) {

@@ -141,29 +141,29 @@ Status DeviceLane::copy_out(Slot& slot) {
   if (status.ok()) {
     status = device_->call("cuEventRecord", driver.event_record, slot.computed.get(), session_->stream());
   }
-  if (status.ok()) {
-    status =
-        device_->call("cuStreamWaitEvent", driver.stream_wait_event, out_.get(), slot.computed.get(), 0U);
+  const cuda::Stream out = session_->outputs_may_be_overwritten() ? session_->stream() : out_.get();
+  if (status.ok() && out != session_->stream()) {
+    status = device_->call("cuStreamWaitEvent", driver.stream_wait_event, out, slot.computed.get(), 0U);
   }
   std::byte* to = slot.host_outputs.pinned();
   for (const DeviceTensor& output : slot.run.outputs) {
     if (!status.ok()) return status;
     if (output.bytes() > 0) {
       status = device_->call("cuMemcpyDtoHAsync", driver.copy_out, static_cast<void*>(to), output.data,
-                             output.bytes(), out_.get());
+                             output.bytes(), out);
     }
     slot.views.push_back({output.dtype, output.dims, to});
     to += aligned(output.bytes());
   }
   if (!status.ok()) return status;
-  return device_->call("cuEventRecord", driver.event_record, slot.copied_out.get(), out_.get());
+  return device_->call("cuEventRecord", driver.event_record, slot.copied_out.get(), out);
 }
 
 std::span<const TensorView> DeviceLane::outputs(std::size_t slot) const { return slots_[slot]->views; }
 
 std::optional<DeviceUse> DeviceLane::device_use() const {
   return DeviceUse{computed_.load(std::memory_order_relaxed),
-                   session_->memory() + slot_bytes_.load(std::memory_order_relaxed)};
+                   session_->memory() + slot_bytes_.load(std::memory_order_relaxed), session_->graphs()};
 }
 
 // Not worth a run: if the driver can't tell, the time is missing from the figures.

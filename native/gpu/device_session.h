@@ -40,6 +40,12 @@ class DeviceSession {
 
   // Bytes of the device's memory it has taken, weights included; 0 if it can't tell. Any thread.
   virtual std::uint64_t memory() const = 0;
+
+  // How many CUDA graphs it has captured. Any thread.
+  virtual std::uint64_t graphs() const = 0;
+
+  // Later runs may write where a run's outputs are: they have to be copied out on the stream itself.
+  virtual bool outputs_may_be_overwritten() const = 0;
 };
 
 }  // namespace batched

@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -15,13 +14,10 @@
 namespace batched {
 namespace {
 
-constexpr int kNoGraph = -1;
-
-Ort::RunOptions run_options(bool graphs, int graph_id) {
+// A run returns once all is enqueued.
+Ort::RunOptions asynchronous() {
   Ort::RunOptions options;
   options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
-  if (graphs)
-    options.AddConfigEntry(kOrtRunOptionsConfigCudaGraphAnnotation, std::to_string(graph_id).c_str());
   return options;
 }
 
@@ -36,7 +32,6 @@ void use_cuda(Ort::SessionOptions& options, const ModelOptions& model, int devic
       {"cudnn_conv_algo_search", "HEURISTIC"},
       // With TF32 a float32 model would have the precision of a float16 one.
       {"use_tf32", "0"},
-      {"enable_cuda_graph", model.cuda_graphs ? "1" : "0"},
   };
   if (model.gpu_mem_limit > 0) settings["gpu_mem_limit"] = std::to_string(model.gpu_mem_limit);
   Ort::CUDAProviderOptions provider;
@@ -55,7 +50,7 @@ CudaSession::CudaSession(std::shared_ptr<cuda::Device> device, std::unique_ptr<c
       memory_(std::move(memory)),
       allocator_(session_, memory_),
       binding_(session_),
-      plain_(run_options(graphs, kNoGraph)) {}
+      options_(asynchronous()) {}
 
 Ort::Value CudaSession::tensor_over(const DeviceTensor& tensor) const {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the driver gives addresses as numbers
@@ -67,14 +62,36 @@ Ort::Value CudaSession::tensor_over(const DeviceTensor& tensor) const {
 Status CudaSession::launch(std::span<const DeviceTensor> inputs, DeviceRun* run) {
   const std::lock_guard lock(mutex_);
   try {
+    Captured* const captured = captured_for(inputs);
+    if (captured != nullptr && captured->ran && captured->fit && !captured->graph) capture(inputs, *captured);
+    if (captured != nullptr && captured->graph) {
+      *run = {captured->run.outputs, nullptr};
+      return captured->graph->launch(stream());
+    }
     bind_inputs(inputs);
-    Graph* const graph = graph_for(inputs);
-    if (graph != nullptr && graph->runs++ > 0) return launch_graph(*graph, run);
-    Status status = launch_plain(run);
-    if (graph != nullptr && status.ok()) graph->outputs = run->outputs;
+    Status status = run_session(run);
+    if (captured != nullptr && status.ok()) captured->ran = true;
     return status;
   } catch (const std::exception& error) {
     return to_status(error, Code::kBackend, "the model could not be run");
+  }
+}
+
+// Leaves it unfit if it can't be: then it runs as ever.
+void CudaSession::capture(std::span<const DeviceTensor> inputs, Captured& captured) {
+  bind_inputs(inputs);
+  const auto work = [&] {
+    try {
+      return run_session(&captured.run);
+    } catch (const std::exception& error) {
+      return to_status(error, Code::kBackend, "the run could not be captured");
+    }
+  };
+  captured.fit = cuda::DeviceGraph::capture(device_, stream(), work, &captured.graph).ok();
+  if (captured.fit) {
+    captured_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    captured.run = {};
   }
 }
 
@@ -84,11 +101,10 @@ void CudaSession::bind_inputs(std::span<const DeviceTensor> inputs) {
   }
 }
 
-Status CudaSession::launch_plain(DeviceRun* run) {
-  const std::shared_lock no_capture(cuda::Device::capture());
+Status CudaSession::run_session(DeviceRun* run) {
   // Each time anew: a run leaves its results bound, and the next would be made to fit into them.
   for (const TensorSpec& output : signature_.outputs) binding_.BindOutput(output.name.c_str(), memory_);
-  session_.Run(plain_, binding_);
+  session_.Run(options_, binding_);
   auto values = std::make_shared<std::vector<Ort::Value>>(binding_.GetOutputValues());
   binding_.ClearBoundOutputs();
   run->outputs.clear();
@@ -109,43 +125,16 @@ std::uint64_t CudaSession::memory() const {
   return total == nullptr ? 0 : std::strtoull(total, nullptr, 10);
 }
 
-CudaSession::Graph* CudaSession::graph_for(std::span<const DeviceTensor> inputs) {
+CudaSession::Captured* CudaSession::captured_for(std::span<const DeviceTensor> inputs) {
   if (!graphs_enabled_ || inputs.empty() || inputs[0].dims.elements() > kGraphElements) return nullptr;
-  std::vector<std::uint64_t> key = {std::hash<std::thread::id>{}(std::this_thread::get_id())};
+  std::vector<std::uint64_t> key;
   for (const DeviceTensor& input : inputs) {
     key.push_back(input.data);
     for (const std::int64_t dim : input.dims.span()) key.push_back(static_cast<std::uint64_t>(dim));
   }
   const auto found = graphs_.find(key);
   if (found != graphs_.end()) return &found->second;
-  if (graphs_.size() >= kMostGraphs) return nullptr;
-  Graph& graph = graphs_[std::move(key)];
-  graph.options = run_options(true, static_cast<int>(graphs_.size()));  // 0 is ONNX Runtime's own
-  return &graph;
-}
-
-// Replays the graph, or captures it first.
-Status CudaSession::launch_graph(Graph& graph, DeviceRun* run) {
-  while (graph.buffers.size() < graph.outputs.size()) {
-    DeviceTensor& output = graph.outputs[graph.buffers.size()];
-    auto buffer = std::make_unique<cuda::DeviceBuffer>(device_, cuda::DeviceBuffer::Place::kDevice);
-    if (Status status = buffer->reserve(output.bytes()); !status.ok()) return status;
-    output.data = buffer->device();
-    graph.buffers.push_back(std::move(buffer));
-  }
-  for (std::size_t o = 0; o < graph.outputs.size(); ++o) {
-    binding_.BindOutput(signature_.outputs[o].name.c_str(), tensor_over(graph.outputs[o]));
-  }
-  if (graph.runs <= kCaptureRuns) {
-    const std::unique_lock alone(cuda::Device::capture());
-    session_.Run(graph.options, binding_);
-  } else {
-    const std::shared_lock no_capture(cuda::Device::capture());
-    session_.Run(graph.options, binding_);
-  }
-  binding_.ClearBoundOutputs();
-  run->outputs = graph.outputs;
-  return {};
+  return graphs_.size() < kMostGraphs ? &graphs_[std::move(key)] : nullptr;
 }
 
 }  // namespace batched

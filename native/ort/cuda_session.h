@@ -1,6 +1,7 @@
 // An ONNX Runtime session on a GPU, one for each lane. Private to native/ort.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "gpu/cuda_device.h"
+#include "gpu/device_graph.h"
 #include "gpu/device_session.h"
 #include "ort_api.h"
 #include "ort_model.h"
@@ -21,9 +23,11 @@ void use_cuda(Ort::SessionOptions& options, const ModelOptions& model, int devic
 
 // Runs with inputs and outputs in device memory; nothing in launch() waits for the device.
 //
-// With graphs, a small batch of a shape that comes again is captured as a CUDA graph: one launch instead of
-// one per kernel. A graph is bound to addresses, so each has outputs of its own; there are at most
-// kMostGraphs.
+// With graphs, a small batch of a shape that comes again in the same place is captured as a CUDA graph: one
+// launch of a few microseconds instead of a run. A graph is bound to addresses. Its outputs stay its own; for
+// the rest ONNX Runtime holds the memory to be free, and gives it to later runs, so that the order of the
+// stream is all that keeps them apart. There are at most kMostGraphs. What can't be captured, or would read
+// the host's memory again at each launch, runs as usual.
 class CudaSession final : public DeviceSession {
  public:
   // `stream` is the one that `session` was made with, `memory` the place of its tensors.
@@ -33,25 +37,26 @@ class CudaSession final : public DeviceSession {
   cuda::Stream stream() const override { return stream_->get(); }
   Status launch(std::span<const DeviceTensor> inputs, DeviceRun* run) override;
   std::uint64_t memory() const override;
+  std::uint64_t graphs() const override { return captured_.load(std::memory_order_relaxed); }
+  bool outputs_may_be_overwritten() const override { return graphs_enabled_; }
 
  private:
   static constexpr std::size_t kMostGraphs = 128;
   static constexpr std::size_t kGraphElements =
-      4096;                               // of the first input: beyond it launching is not what costs
-  static constexpr int kCaptureRuns = 4;  // ONNX Runtime warms up twice, then captures
+      4096;  // of the first input: beyond it launching is not what costs
 
   // Of one shape at one place.
-  struct Graph {
-    int runs = 0;
-    Ort::RunOptions options{nullptr};
-    std::vector<DeviceTensor> outputs;
-    std::vector<std::unique_ptr<cuda::DeviceBuffer>> buffers;  // by output, once it is to be captured
+  struct Captured {
+    bool ran = false;  // once, so that what a first run sets up is there
+    bool fit = true;  // to be captured, as far as is known
+    std::unique_ptr<cuda::DeviceGraph> graph;
+    DeviceRun run;  // where it writes
   };
 
-  Graph* graph_for(std::span<const DeviceTensor> inputs);
+  Captured* captured_for(std::span<const DeviceTensor> inputs);
+  void capture(std::span<const DeviceTensor> inputs, Captured& captured);
   void bind_inputs(std::span<const DeviceTensor> inputs);
-  Status launch_plain(DeviceRun* run);
-  Status launch_graph(Graph& graph, DeviceRun* run);
+  Status run_session(DeviceRun* run);
   Ort::Value tensor_over(const DeviceTensor& tensor) const;
 
   const std::shared_ptr<cuda::Device> device_;
@@ -63,9 +68,10 @@ class CudaSession final : public DeviceSession {
   const Ort::MemoryInfo memory_;
   const Ort::Allocator allocator_;  // the session's own
   Ort::IoBinding binding_;
-  const Ort::RunOptions plain_;
-  // By the thread, for which ONNX Runtime captures, and the inputs' addresses and dimensions.
-  std::map<std::vector<std::uint64_t>, Graph> graphs_;
+  const Ort::RunOptions options_;
+  // By the inputs' addresses and dimensions.
+  std::map<std::vector<std::uint64_t>, Captured> graphs_;
+  std::atomic<std::uint64_t> captured_{0};
 };
 
 }  // namespace batched

@@ -117,7 +117,10 @@ function pool(parts: BertParts, hidden: string, outputType: 'float32' | 'float16
   // At least 1, so that a row of padding alone gives zeros and not NaN.
   const tokens = graph.node('Max', 'pool/tokens', [count, graph.scalar(1, 'float32')]);
   const mean = graph.node('Div', 'pool/mean', [sum, tokens]);
-  const norm = graph.node('ReduceL2', 'pool/norm', [mean], { axes: [1], keepdims: 1 });
+  // Not ReduceL2: on CUDA that is a call of cuDNN.
+  const squares = graph.node('Mul', 'pool/squares', [mean, mean]);
+  const square = graph.node('ReduceSum', 'pool/square', [squares, graph.int64([1])], { keepdims: 1 });
+  const norm = graph.node('Sqrt', 'pool/norm', [square]);
   const divisor = graph.node('Max', 'pool/divisor', [norm, graph.scalar(1e-12, 'float32')]);
   const isOutput = outputType === 'float32';
   const unit = graph.node('Div', 'pool/unit', [mean, divisor], {}, isOutput ? SENTENCE_EMBEDDING : 'pool/unit');

@@ -85,8 +85,8 @@ export class FusedOperators implements EncoderOperators {
    */
   private integerMask(): string {
     const { graph } = this.parts;
-    const mask = graph.cast('mask', 'attention_mask', 'int32');
-    if (this.padding === 'any') return mask;
+    if (this.padding === 'any') return graph.cast('mask', 'attention_mask', 'int32');
+    const mask = graph.cast('mask', 'attention_mask', 'float32');
     const lengths = graph.node('ReduceSum', 'mask/lengths', [mask, graph.int64([1])], { keepdims: 0 });
     const size = (axis: number): string => {
       const dim = graph.node('Shape', `mask/dim${axis}`, [mask], { start: axis, end: axis + 1 });
@@ -97,7 +97,13 @@ export class FusedOperators implements EncoderOperators {
     const end = graph.node('Mul', 'mask/end', [rowsAndOne, sequence]);
     const range = graph.node('Range', 'mask/range', [graph.int64(0), end, sequence]);
     const starts = graph.cast('mask/starts', range, 'int32');
-    return graph.node('Concat', 'mask/spans', [lengths, starts, starts], { axis: 0 });
+    // Three parts of one size, and one element too many in front: parts of several sizes cost CUDA's Concat copies from
+    // the host in every run, which a CUDA graph would read again when they are long gone. CUDA pads floats only.
+    const one = graph.node('Pad', 'mask/one_more', [lengths, graph.int64([1, 0])]);
+    const padded = graph.cast('mask/padded', one, 'int32');
+    const joined = graph.node('Concat', 'mask/joined', [padded, starts, starts], { axis: 0 });
+    const [from, to] = [graph.int64([1]), graph.int64([Number.MAX_SAFE_INTEGER])];
+    return graph.node('Slice', 'mask/spans', [joined, from, to, graph.int64([0])]);
   }
 
   private node(

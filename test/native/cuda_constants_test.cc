@@ -1,6 +1,8 @@
 // What cuda_driver.h says of the driver, against NVIDIA's own header where a CUDA toolkit is installed.
 #include <gtest/gtest.h>
 
+#include <cstddef>
+
 #include "gpu/cuda_driver.h"
 
 #if __has_include(<cuda.h>)
@@ -16,6 +18,19 @@ static_assert(kStreamNonBlocking == CU_STREAM_NON_BLOCKING);
 static_assert(kEventBlockingSync == CU_EVENT_BLOCKING_SYNC);
 static_assert(kEventDisableTiming == CU_EVENT_DISABLE_TIMING);
 static_assert(kHostPortable == CU_MEMHOSTALLOC_PORTABLE);
+static_assert(kCaptureRelaxed == CU_STREAM_CAPTURE_MODE_RELAXED);
+static_assert(kMemoryHost == CU_MEMORYTYPE_HOST);
+static_assert(kMemoryDevice == CU_MEMORYTYPE_DEVICE);
+static_assert(kPointerMemoryType == CU_POINTER_ATTRIBUTE_MEMORY_TYPE);
+static_assert(kNodeKernel == CU_GRAPH_NODE_TYPE_KERNEL);
+static_assert(kNodeMemcpy == CU_GRAPH_NODE_TYPE_MEMCPY);
+static_assert(kNodeMemset == CU_GRAPH_NODE_TYPE_MEMSET);
+static_assert(kNodeEmpty == CU_GRAPH_NODE_TYPE_EMPTY);
+static_assert(kNodeAllocate == CU_GRAPH_NODE_TYPE_MEM_ALLOC);
+static_assert(kNodeFree == CU_GRAPH_NODE_TYPE_MEM_FREE);
+static_assert(sizeof(Memcpy3D) == sizeof(CUDA_MEMCPY3D));
+static_assert(offsetof(Memcpy3D, from.memory_type) == offsetof(CUDA_MEMCPY3D, srcMemoryType));
+static_assert(offsetof(Memcpy3D, from.device) == offsetof(CUDA_MEMCPY3D, srcDevice));
 
 // Our declaration of a function, and NVIDIA's with its types put in terms of ours.
 template <typename T>
@@ -49,6 +64,46 @@ struct Ours<CUevent> {
 template <>
 struct Ours<CUevent*> {
   using type = Event*;
+};
+template <>
+struct Ours<CUgraph> {
+  using type = Graph;
+};
+template <>
+struct Ours<CUgraph*> {
+  using type = Graph*;
+};
+template <>
+struct Ours<CUgraphNode> {
+  using type = GraphNode;
+};
+template <>
+struct Ours<CUgraphNode*> {
+  using type = GraphNode*;
+};
+template <>
+struct Ours<CUgraphExec> {
+  using type = GraphExec;
+};
+template <>
+struct Ours<CUgraphExec*> {
+  using type = GraphExec*;
+};
+template <>
+struct Ours<CUstreamCaptureMode> {
+  using type = int;
+};
+template <>
+struct Ours<CUgraphNodeType*> {
+  using type = int*;
+};
+template <>
+struct Ours<CUpointer_attribute> {
+  using type = int;
+};
+template <>
+struct Ours<CUDA_MEMCPY3D*> {
+  using type = Memcpy3D*;
 };
 template <typename R, typename... A>
 struct Ours<R(A...)> {
@@ -84,6 +139,16 @@ TEST(CudaDriverTest, FunctionsAreDeclaredAsNvidiaDeclaresThem) {
   EXPECT_TRUE(same<decltype(cuEventElapsedTime)>(&Driver::event_elapsed));
   EXPECT_TRUE(same<decltype(cuMemcpyHtoDAsync)>(&Driver::copy_in));
   EXPECT_TRUE(same<decltype(cuMemcpyDtoHAsync)>(&Driver::copy_out));
+  EXPECT_TRUE(same<decltype(cuStreamBeginCapture)>(&Driver::capture_begin));
+  EXPECT_TRUE(same<decltype(cuStreamEndCapture)>(&Driver::capture_end));
+  EXPECT_TRUE(same<decltype(cuGraphGetNodes)>(&Driver::graph_nodes));
+  EXPECT_TRUE(same<decltype(cuGraphNodeGetType)>(&Driver::node_type));
+  EXPECT_TRUE(same<decltype(cuGraphMemcpyNodeGetParams)>(&Driver::memcpy_params));
+  EXPECT_TRUE(same<decltype(cuPointerGetAttribute)>(&Driver::pointer_attribute));
+  EXPECT_TRUE(same<decltype(cuGraphInstantiateWithFlags)>(&Driver::graph_instantiate));
+  EXPECT_TRUE(same<decltype(cuGraphLaunch)>(&Driver::graph_launch));
+  EXPECT_TRUE(same<decltype(cuGraphDestroy)>(&Driver::graph_destroy));
+  EXPECT_TRUE(same<decltype(cuGraphExecDestroy)>(&Driver::graph_exec_destroy));
   EXPECT_TRUE(same<decltype(cuGetErrorName)>(&Driver::error_name));
   EXPECT_TRUE(same<decltype(cuGetErrorString)>(&Driver::error_string));
 }

@@ -47,6 +47,8 @@ class Gate {
 // driver.
 class DoublingSession final : public DeviceSession {
  public:
+  using Memory = std::vector<std::unique_ptr<cuda::DeviceBuffer>>;
+
   DoublingSession(FakeDriver& driver, std::shared_ptr<cuda::Device> device)
       : driver_(driver), device_(std::move(device)) {
     EXPECT_TRUE(stream_.create(device_).ok());
@@ -54,6 +56,7 @@ class DoublingSession final : public DeviceSession {
 
   std::shared_ptr<Gate> gate;             // what every run waits at, if there is one
   std::function<Status()> launch_status;  // what launch() answers before it enqueues anything
+  bool overwritten = false;               // every run writes to one place, as a graph does
 
   cuda::Stream stream() const override { return stream_.get(); }
 
@@ -62,13 +65,16 @@ class DoublingSession final : public DeviceSession {
       if (Status status = launch_status(); !status.ok()) return status;
     }
     const Dims dims = inputs[0].dims;
-    auto memory = std::make_shared<std::vector<std::unique_ptr<cuda::DeviceBuffer>>>();
     run->outputs = {{DType::kFloat32, dims, 0}, {DType::kFloat32, {dims[0]}, 0}};
-    for (DeviceTensor& output : run->outputs) {
-      memory->push_back(std::make_unique<cuda::DeviceBuffer>(device_, cuda::DeviceBuffer::Place::kDevice));
-      if (Status status = memory->back()->reserve(output.bytes()); !status.ok()) return status;
-      output.data = memory->back()->device();
+    auto memory = overwritten && memory_ ? memory_ : std::make_shared<Memory>();
+    if (memory->empty()) {
+      for (const DeviceTensor& output : run->outputs) {
+        memory->push_back(std::make_unique<cuda::DeviceBuffer>(device_, cuda::DeviceBuffer::Place::kDevice));
+        if (Status status = memory->back()->reserve(output.bytes()); !status.ok()) return status;
+      }
     }
+    for (std::size_t o = 0; o < memory->size(); ++o) run->outputs[o].data = (*memory)[o]->device();
+    if (overwritten) memory_ = memory;
     const auto* const x = reinterpret_cast<const float*>(inputs[0].data);
     auto* const twice = reinterpret_cast<float*>(run->outputs[0].data);
     auto* const sum = reinterpret_cast<float*>(run->outputs[1].data);
@@ -86,11 +92,14 @@ class DoublingSession final : public DeviceSession {
     return {};
   }
   std::uint64_t memory() const override { return 1000; }
+  std::uint64_t graphs() const override { return 7; }
+  bool outputs_may_be_overwritten() const override { return overwritten; }
 
  private:
   FakeDriver& driver_;
   const std::shared_ptr<cuda::Device> device_;
   cuda::DeviceStream stream_;
+  std::shared_ptr<Memory> memory_;
 };
 
 // What the runs of a lane ended with.
@@ -202,10 +211,30 @@ TEST(DeviceLaneTest, MemoryGrowsWithTheLargestBatchOnly) {
   EXPECT_EQ(driver.calls("host_allocate"), allocations);
 }
 
+TEST(DeviceLaneTest, CopiesOutWhatTheNextRunWillOverwriteBeforeThat) {
+  FakeDriver driver;
+  LaneUnderTest test(driver);
+  test.session->overwritten = true;
+  Endings endings;
+  const BatchShape shape = shape_of(4, 1000);
+  for (int round = 0; round < 50; ++round) {
+    for (const std::size_t slot : {std::size_t{0}, std::size_t{1}}) {
+      ASSERT_TRUE(test.stage(slot, shape, static_cast<float>(slot + 1)).ok());
+      test.lane->run(slot, shape, false, endings.done());
+    }
+    for (const int last : {2, 1})
+      ASSERT_TRUE(endings.await(static_cast<std::size_t>(2 * round + 2 - last)).ok());
+    for (const std::size_t slot : {std::size_t{0}, std::size_t{1}}) {
+      test.expect_doubled(slot, shape, static_cast<float>(slot + 1));
+    }
+  }
+}
+
 TEST(DeviceLaneTest, TellsWhatItTakesOfTheDevice) {
   FakeDriver driver;
   LaneUnderTest test(driver);
   EXPECT_EQ(test.lane->device_use()->bytes, 1000U) << "the session's";
+  EXPECT_EQ(test.lane->device_use()->graphs, 7U);
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(test.run(0, shape_of(4, 1024), 1).ok());
   EXPECT_EQ(test.lane->device_use()->bytes, 1000U + 4 * 1024 * sizeof(float));
   EXPECT_EQ(test.lane->device_use()->computed, 3 * FakeDriver::kComputed);

@@ -62,10 +62,10 @@ class FakeDriver {
     const auto found = calls_by_name_.find(name);
     return found == calls_by_name_.end() ? 0 : found->second;
   }
-  // Streams, events and memory that nobody has given back.
+  // Streams, events, graphs and memory that nobody has given back.
   std::size_t alive() const {
     const std::lock_guard lock(mutex_);
-    return streams_.size() + events_.size() + allocations_.size();
+    return streams_.size() + events_.size() + graphs_.size() + executables_.size() + allocations_.size();
   }
   // Device memory that may be allocated in all.
   void limit_memory(std::size_t bytes) {
@@ -74,10 +74,21 @@ class FakeDriver {
   }
 
   // --- what stands for kernels -------------------------------------------------------------------------
-  // Does `work` when the stream has come that far.
-  void enqueue(cuda::Stream stream, std::function<void()> work) { stream_of(stream)->push(std::move(work)); }
+  // Does `work` when the stream has come that far. In a graph it is a node of that type.
+  void enqueue(cuda::Stream stream, std::function<void()> work, int type = cuda::kNodeKernel) {
+    stream_of(stream)->push(std::move(work), type);
+  }
 
  private:
+  struct Node {
+    std::function<void()> work;
+    int type = cuda::kNodeKernel;
+    const void* from = nullptr;  // of a copy
+  };
+  struct FakeGraph {
+    std::vector<Node> nodes;
+  };
+
   // What is enqueued is done in order, on a thread of the stream's own.
   class FakeStream {
    public:
@@ -93,14 +104,36 @@ class FakeDriver {
     FakeStream(const FakeStream&) = delete;
     FakeStream& operator=(const FakeStream&) = delete;
 
-    void push(std::function<void()> work) {
+    void push(std::function<void()> work, int type = cuda::kNodeKernel, const void* from = nullptr) {
+      std::unique_lock lock(mutex_);
+      if (recorded_) {
+        recorded_->nodes.push_back({std::move(work), type, from});
+        return;
+      }
       if (current()->inline_streams_) {
+        lock.unlock();
         work();
         return;
       }
-      const std::lock_guard lock(mutex_);
       work_.push_back(std::move(work));
       changed_.notify_all();
+    }
+    cuda::Result begin_capture() {
+      const std::lock_guard lock(mutex_);
+      recorded_ = std::make_shared<FakeGraph>();
+      spoiled_ = false;
+      return cuda::kSuccess;
+    }
+    // Null if something was called that a capture forbids.
+    std::shared_ptr<FakeGraph> end_capture() {
+      const std::lock_guard lock(mutex_);
+      const std::shared_ptr<FakeGraph> graph = std::exchange(recorded_, nullptr);
+      return spoiled_ ? nullptr : graph;
+    }
+    bool capturing() {
+      const std::lock_guard lock(mutex_);
+      spoiled_ = spoiled_ || recorded_;
+      return recorded_ != nullptr;
     }
     void synchronize() {
       std::unique_lock lock(mutex_);
@@ -129,6 +162,8 @@ class FakeDriver {
     std::mutex mutex_;
     std::condition_variable changed_;
     std::deque<std::function<void()>> work_;
+    std::shared_ptr<FakeGraph> recorded_;
+    bool spoiled_ = false;
     bool working_ = false;
     bool ending_ = false;
     std::thread thread_;
@@ -232,9 +267,13 @@ class FakeDriver {
     if (allocations_.erase(reinterpret_cast<std::uintptr_t>(memory)) != 1) fail_hang("freed twice");
     std::free(const_cast<void*>(memory));
   }
+  std::shared_ptr<FakeGraph> graph_of(cuda::Graph graph) {
+    const std::lock_guard lock(mutex_);
+    return graphs_.at(graph);
+  }
   template <typename Handle, typename Object>
-  Handle keep(std::map<Handle, std::shared_ptr<Object>>* objects) {
-    auto object = std::make_shared<Object>();
+  Handle keep(std::map<Handle, std::shared_ptr<Object>>* objects,
+              std::shared_ptr<Object> object = std::make_shared<Object>()) {
     const std::lock_guard lock(mutex_);
     const auto handle = reinterpret_cast<Handle>(++handles_);
     (*objects)[handle] = std::move(object);
@@ -247,6 +286,8 @@ class FakeDriver {
     objects->erase(handle);
     return object;  // destroyed outside the lock
   }
+
+  static constexpr cuda::Result kCaptureForbids = 900;
 
   static cuda::Driver make_table() {
     using cuda::DevicePtr;
@@ -317,6 +358,7 @@ class FakeDriver {
     };
     driver.stream_synchronize = [](cuda::Stream stream) {
       return perform("stream_synchronize", [&](FakeDriver& self) {
+        if (self.stream_of(stream)->capturing()) return kCaptureForbids;
         self.stream_of(stream)->synchronize();
         return self.dead_ ? self.fail_with_ : kSuccess;
       });
@@ -370,16 +412,89 @@ class FakeDriver {
       return perform("copy_in", [&](FakeDriver& self) {
         self.check_range(reinterpret_cast<void*>(to), bytes);
         self.check_range(from, bytes);
-        self.stream_of(stream)->push([=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
+        self.stream_of(stream)->push([=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); },
+                                     cuda::kNodeMemcpy, from);
         return kSuccess;
       });
     };
     driver.copy_out = [](void* to, DevicePtr from, std::size_t bytes, cuda::Stream stream) {
       return perform("copy_out", [&](FakeDriver& self) {
         self.check_range(to, bytes);
-        self.stream_of(stream)->push([=] { std::memcpy(to, reinterpret_cast<void*>(from), bytes); });
+        self.stream_of(stream)->push([=] { std::memcpy(to, reinterpret_cast<void*>(from), bytes); },
+                                     cuda::kNodeMemcpy, reinterpret_cast<void*>(from));
         return kSuccess;
       });
+    };
+    driver.capture_begin = [](cuda::Stream stream, int) {
+      return perform("capture_begin",
+                     [&](FakeDriver& self) { return self.stream_of(stream)->begin_capture(); });
+    };
+    driver.capture_end = [](cuda::Stream stream, cuda::Graph* graph) {
+      FakeDriver& self = *current();
+      std::shared_ptr<FakeGraph> recorded = self.stream_of(stream)->end_capture();
+      if (const cuda::Result result = self.begin("capture_end"); result != kSuccess) return result;
+      if (!recorded) return kCaptureForbids;
+      *graph = self.keep(&self.graphs_, std::move(recorded));
+      return kSuccess;
+    };
+    driver.graph_nodes = [](cuda::Graph graph, cuda::GraphNode* nodes, std::size_t* count) {
+      return perform("graph_nodes", [&](FakeDriver& self) {
+        const std::shared_ptr<FakeGraph> listed = self.graph_of(graph);
+        *count = listed->nodes.size();
+        for (std::size_t i = 0; nodes != nullptr && i < *count; ++i) {
+          nodes[i] = reinterpret_cast<cuda::GraphNode>(&listed->nodes[i]);
+        }
+        return kSuccess;
+      });
+    };
+    driver.node_type = [](cuda::GraphNode node, int* type) {
+      return perform("node_type", [&](FakeDriver&) {
+        *type = reinterpret_cast<Node*>(node)->type;
+        return kSuccess;
+      });
+    };
+    driver.memcpy_params = [](cuda::GraphNode node, cuda::Memcpy3D* copy) {
+      return perform("memcpy_params", [&](FakeDriver&) {
+        constexpr int kUnified = 4;
+        copy->from.memory_type = kUnified;
+        copy->from.device = reinterpret_cast<DevicePtr>(reinterpret_cast<Node*>(node)->from);
+        return kSuccess;
+      });
+    };
+    driver.pointer_attribute = [](void* value, int, DevicePtr address) {
+      return perform("pointer_attribute", [&](FakeDriver& self) {
+        const std::lock_guard lock(self.mutex_);
+        const auto found = self.allocations_.find(address);
+        const bool device = found != self.allocations_.end() && found->second.device;
+        *static_cast<int*>(value) = device ? cuda::kMemoryDevice : cuda::kMemoryHost;
+        return kSuccess;
+      });
+    };
+    driver.graph_instantiate = [](cuda::GraphExec* executable, cuda::Graph graph, unsigned long long) {
+      return perform("graph_instantiate", [&](FakeDriver& self) {
+        *executable = self.keep(&self.executables_, self.graph_of(graph));
+        return kSuccess;
+      });
+    };
+    driver.graph_launch = [](cuda::GraphExec executable, cuda::Stream stream) {
+      return perform("graph_launch", [&](FakeDriver& self) {
+        std::shared_ptr<FakeGraph> graph;
+        {
+          const std::lock_guard lock(self.mutex_);
+          graph = self.executables_.at(executable);
+        }
+        self.stream_of(stream)->push([graph] {
+          for (const Node& node : graph->nodes) node.work();
+        });
+        return kSuccess;
+      });
+    };
+    driver.graph_destroy = [](cuda::Graph graph) {
+      return give_back("graph_destroy", [&](FakeDriver& self) { self.remove(&self.graphs_, graph); });
+    };
+    driver.graph_exec_destroy = [](cuda::GraphExec executable) {
+      return give_back("graph_exec_destroy",
+                       [&](FakeDriver& self) { self.remove(&self.executables_, executable); });
     };
     driver.error_name = [](cuda::Result result, const char** name) {
       *name = result == cuda::kErrorOutOfMemory ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_OF_THE_TEST";
@@ -406,6 +521,8 @@ class FakeDriver {
   std::uintptr_t handles_ = 0;
   std::map<cuda::Stream, std::shared_ptr<FakeStream>> streams_;
   std::map<cuda::Event, std::shared_ptr<FakeEvent>> events_;
+  std::map<cuda::Graph, std::shared_ptr<FakeGraph>> graphs_;
+  std::map<cuda::GraphExec, std::shared_ptr<FakeGraph>> executables_;
   std::map<std::uintptr_t, Allocation> allocations_;
 };
 

@@ -25,8 +25,8 @@ export interface ModelOptions {
   /** Most bytes of GPU memory that ONNX Runtime takes for each lane, weights included. Default: no bound. */
   gpuMemLimit?: number;
   /**
-   * Capture small batches as CUDA graphs, which makes them cheaper to start. The whole model has to run on the GPU.
-   * Default false.
+   * Capture small batches of shapes that come again as CUDA graphs, which makes them cheaper to start. Where a part of the
+   * model runs on the CPU, they run as ever. Default false.
    */
   cudaGraphs?: boolean;
   /**
