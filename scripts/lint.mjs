@@ -89,7 +89,7 @@ const CHECKS = {
   sources: () => report(checkSources(fix)),
   notices: () => report(checkNotices(fix)),
   'clang-format': () => {
-    const files = ['native', 'bench/native', 'test/native', 'test/fuzz'].flatMap((folder) =>
+    const files = ['native', 'bench/native', 'test/native', 'test/fuzz', 'test/cuda/emulator'].flatMap((folder) =>
       filesUnder(folder, /\.(h|cc)$/),
     );
     return files.length === 0 || run(tool('clang-format'), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...files]);

@@ -1,15 +1,17 @@
 // Runs every test that this machine can run, and closes with one line that counts them all.
 //
-//   npm test                          types, C++ tests, jest, the GPU tests on the CPU, the npm package
-//   npm test -- --only native         one runner: types, native, jest, gpu or package
+//   npm test                          types, C++ tests, jest, the GPU tests on the CPU, ONNX Runtime's CUDA provider on an
+//                                     emulated GPU, the npm package
+//   npm test -- --only native         one runner: types, native, jest, gpu, cuda or package
 //   npm test -- --sanitizers          the C++ tests once more under ASan+UBSan and under TSan, jest on the addon under ASan+UBSan
 //   npm test -- -t pattern            anything else goes to jest
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { checkTypes } from './check-types.mjs';
+import { ensureEmulator } from './gpu/emulator.mjs';
 import { Advice, build, cacheEntry, configure, filesUnder, inRoot, main, root, step } from './util.mjs';
 
-const RUNNERS = ['types', 'native', 'jest', 'gpu', 'package'];
+const RUNNERS = ['types', 'native', 'jest', 'gpu', 'cuda', 'package'];
 const HANG_MS = 20 * 60_000; // a runner that takes longer is stuck: fail, rather than hang whoever waits
 
 function parseArguments(args) {
@@ -21,7 +23,7 @@ function parseArguments(args) {
   const sanitizers = take('--sanitizers', 1) !== undefined;
   const only = take('--only', 2)?.[1];
   if (only !== undefined && !RUNNERS.includes(only)) throw new Advice(`--only takes one of: ${RUNNERS.join(', ')}`);
-  return { runs: (runner) => only === undefined || only === runner, sanitizers, jestArgs };
+  return { only, runs: (runner) => only === undefined || only === runner, sanitizers, jestArgs };
 }
 
 const say = (text) => process.stderr.write(`\n── ${text}\n`);
@@ -105,6 +107,15 @@ function runGpu() {
   return settle('gpu', run, { passed: all - failed, failed });
 }
 
+/** ONNX Runtime's real CUDA provider, on a GPU that is threads of ours: see test/cuda/emulator/device.h. */
+function runCuda(jestArgs) {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    return { name: 'cuda', passed: 0, failed: 0, note: 'not run: there is a CUDA provider for Linux x64 only' };
+  }
+  const config = ['--config', inRoot('test/cuda/jest.config.cjs')];
+  return runJest('cuda', [...config, ...jestArgs], { BATCHED_CUDA_PATH: ensureEmulator() });
+}
+
 /** The jest files whose every line of native code is worth a sanitizer: they need no downloaded model. */
 const ADDON_TESTS = [
   'dynamically[\\w-]*',
@@ -171,7 +182,7 @@ const SANITIZERS = {
 };
 
 main(() => {
-  const { runs, sanitizers, jestArgs } = parseArguments(process.argv.slice(2));
+  const { only, runs, sanitizers, jestArgs } = parseArguments(process.argv.slice(2));
   const results = [];
   const add = (name, runner) => results.push(guarded(name, runner));
   if (runs('types')) add('types', runTypes);
@@ -191,6 +202,7 @@ main(() => {
   }
   if (runs('jest')) add('jest', () => runJest('jest', jestArgs));
   if (runs('gpu') && jestArgs.length === 0) add('gpu', runGpu);
+  if (runs('cuda') && (jestArgs.length === 0 || only === 'cuda')) add('cuda', () => runCuda(jestArgs));
   // Last and alone: it builds what it packs.
   if (runs('package')) {
     const config = ['--config', inRoot('test/package/jest.config.cjs')];

@@ -64,7 +64,8 @@ Status DeviceLane::stage_inputs(Slot& slot, const BatchShape& shape, std::vector
   slot.inputs.clear();
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < sizes_.size(); ++i) {
-    slot.inputs.push_back({signature_.inputs[i].dtype, shape.inputs[i], bytes});  // an offset, for now
+    slot.inputs.push_back(
+        {signature_.inputs[i].dtype, shape.inputs[i], bytes, nullptr});  // an offset, for now
     bytes += aligned(std::max<std::size_t>(1, sizes_[i]));
   }
   slot.input_bytes = bytes;
@@ -73,7 +74,8 @@ Status DeviceLane::stage_inputs(Slot& slot, const BatchShape& shape, std::vector
   if (!status.ok()) return status;
   inputs->clear();
   for (DeviceTensor& input : slot.inputs) {
-    inputs->push_back(slot.host_inputs.pinned() + input.data);
+    input.host = slot.host_inputs.pinned() + input.data;
+    inputs->push_back(input.host);
     input.data += slot.device_inputs.device();
   }
   return {};

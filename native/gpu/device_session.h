@@ -1,6 +1,7 @@
 // What a GPU's lane asks of the model: to enqueue runs on a stream. Private to native/gpu and native/ort.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,6 +18,7 @@ struct DeviceTensor {
   DType dtype = DType::kFloat32;
   Dims dims;
   cuda::DevicePtr data = 0;
+  std::byte* host = nullptr;  // of an input: the same in pinned memory, there already before the run
 
   std::size_t bytes() const { return dims.elements() * element_size(dtype); }
 };

@@ -2,6 +2,7 @@
 
 #include <onnxruntime_run_options_config_keys.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <unordered_map>
@@ -14,11 +15,39 @@
 namespace batched {
 namespace {
 
-// A run returns once all is enqueued.
-Ort::RunOptions asynchronous() {
+constexpr int kApiWithPlaces = 23;  // SessionGetMemoryInfoForInputs
+
+// With `wait` a run returns once it has ended, else once all is enqueued.
+Ort::RunOptions run_options(bool wait) {
   Ort::RunOptions options;
-  options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
+  if (!wait) options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
   return options;
+}
+
+// The session's allocator of pinned memory, null if it has none.
+Ort::Allocator pinned_allocator(const Ort::Session& session, int ordinal) {
+  try {
+    return {session, Ort::MemoryInfo("CudaPinned", OrtDeviceAllocator, ordinal, OrtMemTypeCPUOutput)};
+  } catch (const Ort::Exception&) {
+    return Ort::Allocator(nullptr);
+  }
+}
+
+// Which inputs the model has for the CPU. To bind them there spares each run a copy back, which it would wait
+// for.
+std::vector<bool> inputs_on_host(const Ort::Session& session, const Ort::MemoryInfo& memory,
+                                 const Signature& signature) {
+  std::vector<bool> on_host(signature.inputs.size(), false);
+  const bool all_there = memory.GetDeviceType() == OrtMemoryInfoDeviceType_CPU;
+  if (all_there || ort_library()->api < kApiWithPlaces) return on_host;
+  const std::vector<std::string> names = session.GetInputNames();
+  const std::vector<Ort::ConstMemoryInfo> places = session.GetMemoryInfoForInputs();
+  for (std::size_t i = 0; i < on_host.size(); ++i) {
+    const auto at =
+        static_cast<std::size_t>(std::ranges::find(names, signature.inputs[i].name) - names.begin());
+    on_host[i] = at < places.size() && places[at].GetDeviceType() == OrtMemoryInfoDeviceType_CPU;
+  }
+  return on_host;
 }
 
 }  // namespace
@@ -46,13 +75,40 @@ CudaSession::CudaSession(std::shared_ptr<cuda::Device> device, std::unique_ptr<c
       stream_(std::move(stream)),
       signature_(std::move(signature)),
       graphs_enabled_(graphs),
-      session_(std::move(session)),
       memory_(std::move(memory)),
-      allocator_(session_, memory_),
+      session_(std::move(session)),
       binding_(session_),
-      options_(asynchronous()) {}
+      enqueueing_(run_options(/*wait=*/false)),
+      waiting_(run_options(/*wait=*/true)) {
+  allocator_ = Ort::Allocator(session_, memory_);
+  pinned_ = pinned_allocator(session_, device_->ordinal());
+  on_host_ = inputs_on_host(session_, memory_, signature_);
+}
 
-Ort::Value CudaSession::tensor_over(const DeviceTensor& tensor) const {
+// Pinned memory that operators have used is given back by the stream, in a callback that the session enqueues
+// at its end and that holds the allocator. Were it the last to hold it, it would free all of that memory, and
+// end the process: a callback must not call CUDA.
+CudaSession::~CudaSession() {
+  const std::shared_lock no_capture(captures());
+  graphs_.clear();
+  binding_ = Ort::IoBinding(nullptr);
+  session_ = Ort::Session(nullptr);
+  (void)device_->use();  // whichever thread this is
+  (void)device_->call("cuStreamSynchronize", device_->driver().stream_synchronize, stream());
+}
+
+Status CudaSession::check_graphs() {
+  if (ort_library()->api >= kApiWithPlaces) return {};
+  return {Code::kInvalidInput, "cudaGraphs needs ONNX Runtime 1." + std::to_string(kApiWithPlaces) +
+                                   " or newer; this is " + ort_library()->version + " (" +
+                                   ort_library()->path + ")"};
+}
+
+Ort::Value CudaSession::tensor_over(const DeviceTensor& tensor, bool on_host) const {
+  if (on_host) {
+    return Ort::Value::CreateTensor(host_memory_, tensor.host, tensor.bytes(), tensor.dims.data(),
+                                    tensor.dims.rank(), to_ort(tensor.dtype));
+  }
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the driver gives addresses as numbers
   auto* const data = reinterpret_cast<void*>(tensor.data);
   return Ort::Value::CreateTensor(memory_, data, tensor.bytes(), tensor.dims.data(), tensor.dims.rank(),
@@ -69,7 +125,7 @@ Status CudaSession::launch(std::span<const DeviceTensor> inputs, DeviceRun* run)
       return captured->graph->launch(stream());
     }
     bind_inputs(inputs);
-    Status status = run_session(run);
+    Status status = run_session(++runs_ % kRunsPerWait == 0 ? waiting_ : enqueueing_, run);
     if (captured != nullptr && status.ok()) captured->ran = true;
     return status;
   } catch (const std::exception& error) {
@@ -77,12 +133,19 @@ Status CudaSession::launch(std::span<const DeviceTensor> inputs, DeviceRun* run)
   }
 }
 
+std::shared_mutex& CudaSession::captures() {
+  static auto* const mutex = new std::shared_mutex;  // never destroyed: threads may outlive static objects
+  return *mutex;
+}
+
 // Leaves it unfit if it can't be: then it runs as ever.
 void CudaSession::capture(std::span<const DeviceTensor> inputs, Captured& captured) {
+  const std::unique_lock alone(captures(), std::try_to_lock);
+  if (!alone) return;
   bind_inputs(inputs);
   const auto work = [&] {
     try {
-      return run_session(&captured.run);
+      return run_session(enqueueing_, &captured.run);
     } catch (const std::exception& error) {
       return to_status(error, Code::kBackend, "the run could not be captured");
     }
@@ -97,14 +160,14 @@ void CudaSession::capture(std::span<const DeviceTensor> inputs, Captured& captur
 
 void CudaSession::bind_inputs(std::span<const DeviceTensor> inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    binding_.BindInput(signature_.inputs[i].name.c_str(), tensor_over(inputs[i]));
+    binding_.BindInput(signature_.inputs[i].name.c_str(), tensor_over(inputs[i], on_host_[i]));
   }
 }
 
-Status CudaSession::run_session(DeviceRun* run) {
+Status CudaSession::run_session(const Ort::RunOptions& options, DeviceRun* run) {
   // Each time anew: a run leaves its results bound, and the next would be made to fit into them.
   for (const TensorSpec& output : signature_.outputs) binding_.BindOutput(output.name.c_str(), memory_);
-  session_.Run(options_, binding_);
+  session_.Run(options, binding_);
   auto values = std::make_shared<std::vector<Ort::Value>>(binding_.GetOutputValues());
   binding_.ClearBoundOutputs();
   run->outputs.clear();
@@ -126,7 +189,9 @@ std::uint64_t CudaSession::memory() const {
 }
 
 CudaSession::Captured* CudaSession::captured_for(std::span<const DeviceTensor> inputs) {
-  if (!graphs_enabled_ || inputs.empty() || inputs[0].dims.elements() > kGraphElements) return nullptr;
+  if (!graphs_enabled_ || std::ranges::count(on_host_, true) > 0 || inputs.empty() ||
+      inputs[0].dims.elements() > kGraphElements)
+    return nullptr;
   std::vector<std::uint64_t> key;
   for (const DeviceTensor& input : inputs) {
     key.push_back(input.data);

@@ -76,10 +76,11 @@ int api_of(const std::string& version) {
   return major == 1 ? minor : 0;
 }
 
-// Errors of ONNX Runtime itself; what happens in a session comes back as a Status.
+// Errors of ONNX Runtime itself; what happens in a session comes back as a Status, and so does a call of CUDA
+// that fails, though the provider logs it here.
 void ORT_API_CALL log_to_stderr(void* /*param*/, OrtLoggingLevel severity, const char* /*category*/,
                                 const char* /*log_id*/, const char* /*location*/, const char* message) {
-  if (severity >= ORT_LOGGING_LEVEL_ERROR) {
+  if (severity >= ORT_LOGGING_LEVEL_ERROR && !is_from_cuda(message)) {
     std::fprintf(stderr, "batched: ONNX Runtime: %s\n", message);
   }
 }

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <shared_mutex>
 #include <utility>
 
 #include "cpu_lane.h"
@@ -142,6 +143,13 @@ std::string source_of(const ModelOptions& options) {
                               : "the model " + options.path;
 }
 
+// A GPU that fails before there is a model is one that can't be used: another provider may be. Lack of memory
+// passes.
+Status as_unavailable(Status status) {
+  if (status.ok() || status.code() == Code::kOutOfMemory) return status;
+  return {Code::kProviderUnavailable, status.message()};
+}
+
 }  // namespace
 
 OrtModel::OrtModel(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -181,14 +189,17 @@ Status OrtModel::State::load_cpu(const ModelOptions& options) {
 }
 
 Status OrtModel::State::load_gpus(const ModelOptions& options) {
+  if (options.cuda_graphs) {
+    if (Status status = CudaSession::check_graphs(); !status.ok()) return status;
+  }
   const cuda::Driver* driver = options.stand_in;
   if (driver == nullptr) {
     if (Status status = cuda::load_driver(&driver); !status.ok()) return status;
   }
   for (const int gpu_id : options.gpus) {
     std::shared_ptr<cuda::Device> device;
-    Status status = cuda::Device::open(*driver, gpu_id, &device);
-    if (status.ok()) status = device->use();
+    Status status = as_unavailable(cuda::Device::open(*driver, gpu_id, &device));
+    if (status.ok()) status = as_unavailable(device->use());
     for (std::size_t lane = 0; status.ok() && lane < std::max<std::size_t>(1, options.lanes); ++lane) {
       status = add_gpu_lane(options, device, lane);
     }
@@ -200,7 +211,7 @@ Status OrtModel::State::load_gpus(const ModelOptions& options) {
 Status OrtModel::State::add_gpu_lane(const ModelOptions& options, const std::shared_ptr<cuda::Device>& device,
                                      std::size_t index) {
   auto stream = std::make_unique<cuda::DeviceStream>();
-  if (Status status = stream->create(device); !status.ok()) return status;
+  if (Status status = as_unavailable(stream->create(device)); !status.ok()) return status;
   Ort::SessionOptions session_options = gpu_options();
   try {
     if (options.stand_in == nullptr) use_cuda(session_options, options, device->ordinal(), stream->get());
@@ -209,6 +220,7 @@ Status OrtModel::State::add_gpu_lane(const ModelOptions& options, const std::sha
   }
   Ort::Session session(nullptr);
   try {
+    const std::shared_lock no_capture(CudaSession::captures());
     session = open_session(options, session_options);
   } catch (const Ort::Exception& error) {
     // Of the device or of a library that the model needs, not of the model.

@@ -14,7 +14,7 @@ import { ADDON, buildNative } from '../build-native.mjs';
 import { ensureHeaders } from '../fetch-headers.mjs';
 import { cacheDir, fetchPackageFiles } from '../npm-package.mjs';
 import { Advice, filesUnder, inRoot, installAdvice, main, step, which } from '../util.mjs';
-import { ensureNvtx } from './nvtx.mjs';
+import { ensureNvtx } from './headers.mjs';
 import { buildRawLoop } from './raw-loop.mjs';
 
 const PART_BYTES = 50e6;
@@ -193,6 +193,16 @@ function runtimeArchive() {
   return file;
 }
 
+function nvtxFolder() {
+  try {
+    return ensureNvtx();
+  } catch (error) {
+    if (!(error instanceof Advice)) throw error;
+    console.error(`${error.message}\nGoing on without: profilers will see no ranges of ours.`);
+    return '';
+  }
+}
+
 main(() => {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new Advice('the GPU bundle is made on Linux x64, as the machine is that it is for');
@@ -203,7 +213,7 @@ main(() => {
       throw new Advice(`${tool} is not on the PATH.\n${installAdvice(debian, debian, `brew install ${tool}`)}`);
     }
   }
-  process.env.CUDA_HOME ??= ensureNvtx() ?? ''; // so that nsys sees ranges, here and there
+  process.env.CUDA_HOME ??= nvtxFolder(); // so that nsys sees ranges, here and there
   buildNative('bundle: native addon', ensureHeaders);
   fs.mkdirSync(inRoot(WORK), { recursive: true });
   fs.rmSync(inRoot(OUT), { recursive: true, force: true });
