@@ -412,7 +412,7 @@ Error synchronize_device() {
 
 namespace {
 
-constexpr std::size_t kSpace = std::size_t{1} << 40;
+constexpr std::size_t kSpace = std::size_t{1} << 36;  // as much as TSan leaves
 constexpr std::size_t kPage = 4096;
 
 struct Block {
