@@ -23,7 +23,7 @@ import {
 import type { NativeEngine } from './native';
 import { modelKinds, type ModelOptions } from './model/model_options';
 import { type ModelInfo, modelInfo, OnnxModel } from './model/onnx_model';
-import { checkOptions, type PaddingSide } from './options';
+import { checkOptions, type PaddingSide, queueOptions } from './options';
 import { OutputTrims, type TrimOutputs } from './function/output_trims';
 import { engineOf, type ModelToken } from './sharing';
 import type { BatchStats, ModelStats } from './stats';
@@ -355,7 +355,7 @@ async function loadAndWrap(
   asynchronous: boolean,
 ): Promise<unknown> {
   const { model, batch } = split(options);
-  const loaded = await OnnxModel.load(source, model);
+  const loaded = await OnnxModel.loadFor(source, model, queueOptions(batch));
   try {
     return wrapModel(loaded, batch, asynchronous, true);
   } catch (error) {

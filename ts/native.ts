@@ -230,6 +230,10 @@ export interface NativeModelOptions {
   gpuMemLimit: number;
   cudaGraphs: boolean;
   warmup: boolean;
+  /** Of the largest batch that there will be: its rows. */
+  mostRows: number;
+  /** Its padded tokens; 0: no bound. */
+  mostTokens: number;
   /** Libraries to load first, as preloadLibraries does, but off the JavaScript thread. */
   preload: readonly string[];
   /** For the stats; '': none. */

@@ -52,7 +52,8 @@ class LoadWorker final : public Napi::AsyncWorker {
       : Napi::AsyncWorker(done, "batched.load"),
         options_(model_options(options)),
         preload_(options.list("preload")),
-        warm_up_(options.flag("warmup")) {
+        warms_up_(options.flag("warmup")),
+        warm_up_{false, options.size("mostRows"), static_cast<std::uint64_t>(options.number("mostTokens"))} {
     made_.facts.provider_note = options.text("providerNote");
     made_.facts.name =
         options_.path.empty() ? "model" : std::filesystem::path(options_.path).filename().string();
@@ -66,14 +67,14 @@ class LoadWorker final : public Napi::AsyncWorker {
       status_ = {status_.code(), status_.message() + failures};
     }
     if (!status_.ok()) return;
-    if (warm_up_) {
+    if (warms_up_) {
       const bool gpu = model->provider() == "cuda";
       // One lane learns for all; on GPUs each has memory of its own to take.
       std::vector<std::unique_ptr<Lane>> lanes = model->make_lanes();
       if (!gpu) lanes.resize(1);
       for (const std::unique_ptr<Lane>& lane : lanes) {
-        made_.cost =
-            warm_up(*lane, model->signature(), steady_clock(), gpu ? WarmUp::kLarge : WarmUp::kSmall);
+        warm_up_.large = gpu;
+        made_.cost = warm_up(*lane, model->signature(), steady_clock(), warm_up_);
       }
     }
     made_.facts.provider = model->provider();
@@ -91,7 +92,8 @@ class LoadWorker final : public Napi::AsyncWorker {
  private:
   ModelOptions options_;
   const std::vector<std::string> preload_;
-  const bool warm_up_;
+  const bool warms_up_;
+  WarmUp warm_up_;
   Status status_;
   LoadedModel made_;
 };

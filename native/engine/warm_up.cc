@@ -1,9 +1,12 @@
 #include "warm_up.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <span>
+#include <utility>
 
 namespace batched {
 namespace {
@@ -38,34 +41,48 @@ BatchShape shape_of(const Signature& signature, const Trial& trial) {
   return shape;
 }
 
-// How long the trial took, or < 0 if it failed.
-Nanos run_trial(Lane& lane, const Signature& signature, const BatchShape& shape, bool alone, Clock& clock) {
+Status run_trial(Lane& lane, const Signature& signature, const BatchShape& shape, bool alone) {
   std::vector<std::byte*> inputs;
-  if (!lane.stage(0, shape, &inputs).ok()) return -1;
+  if (Status status = lane.stage(0, shape, &inputs); !status.ok()) return status;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     std::memset(inputs[i], 0, shape.inputs[i].elements() * element_size(signature.inputs[i].dtype));
   }
   Mutex mutex;
   std::condition_variable ended;
-  bool done = false;
-  bool ok = false;
-  const Nanos begin = clock.now();
-  lane.run(0, shape, alone, [&](const Status& status) {
+  std::optional<Status> outcome;
+  lane.run(0, shape, alone, [&](Status status) {
     const MutexLock lock(mutex);
-    ok = status.ok();
-    done = true;
+    outcome = std::move(status);
     ended.notify_one();
   });
   MutexLock lock(mutex);
-  while (!done) ended.wait(lock.native());
-  return ok ? clock.now() - begin : -1;
+  while (!outcome) ended.wait(lock.native());
+  return *outcome;
+}
+
+// The longest rows that the model takes, as many of them as there will be and the memory has room for.
+void take_memory(Lane& lane, const Signature& signature, const WarmUp& batches) {
+  for (const std::int64_t length : {512, 256, 128, 64, 32}) {
+    std::uint64_t rows = batches.most_rows;
+    if (batches.most_tokens > 0)
+      rows = std::min(rows, batches.most_tokens / static_cast<std::uint64_t>(length));
+    rows = std::max<std::uint64_t>(1, rows);
+    Status status;
+    for (; rows > 0; rows /= 2) {
+      const Trial trial{static_cast<std::int64_t>(rows), length};
+      status = run_trial(lane, signature, shape_of(signature, trial), /*alone=*/false);
+      if (status.code() != Code::kOutOfMemory) break;
+    }
+    if (status.ok()) return;
+  }
 }
 
 }  // namespace
 
-CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock, WarmUp batches) {
+CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock, const WarmUp& batches) {
   const std::span<const Trial> trials =
-      batches == WarmUp::kLarge ? std::span<const Trial>(kLargeTrials) : std::span<const Trial>(kSmallTrials);
+      batches.large ? std::span<const Trial>(kLargeTrials) : std::span<const Trial>(kSmallTrials);
+  if (batches.large) take_memory(lane, signature, batches);
   CostModel cost;
   std::int64_t most_length = std::numeric_limits<std::int64_t>::max();
   const Nanos deadline = later(clock.now(), kMostWarmUp);
@@ -74,14 +91,14 @@ CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock, WarmUp b
       if (clock.now() > deadline) return cost;
       if (trial.length > most_length) continue;
       const BatchShape shape = shape_of(signature, trial);
-      const Nanos duration = run_trial(lane, signature, shape, /*alone=*/false, clock);
-      if (duration < 0) {
+      const Nanos begin = clock.now();
+      if (!run_trial(lane, signature, shape, /*alone=*/false).ok()) {
         most_length = trial.length - 1;  // too long for the model, or for the memory
         continue;
       }
       // The first round finds memory and caches cold.
-      if (round > 0) cost.observe(shape.rows, shape.padded_tokens(), duration);
-      if (round == 0) run_trial(lane, signature, shape, /*alone=*/true, clock);
+      if (round > 0) cost.observe(shape.rows, shape.padded_tokens(), clock.now() - begin);
+      if (round == 0) (void)run_trial(lane, signature, shape, /*alone=*/true);
     }
   }
   return cost;

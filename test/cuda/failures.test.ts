@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { hiddenStates, joined } from './models';
-import { environment, type Round, runLoad, runWell } from './support';
+import { callsOfLanes, environment, type Round, runLoad, runWell } from './support';
 
 const count = (round: Round): number => Object.values(round.endings).reduce((sum, ended) => sum + ended, 0);
 
@@ -19,6 +19,12 @@ describe('memory', () => {
   test.each(rows)('%s: what does not fit is run in halves', async (_name, more, gpu) => {
     const { retries } = await runWell({ ...load, options: { ...options, ...more } }, gpu);
     expect(retries).toBeGreaterThan(0);
+  });
+
+  test('is taken at load, for the largest batch that there will be', async () => {
+    const outcome = await runWell({ ...load, options: { batchSize: 32 } });
+    expect(callsOfLanes(outcome).get('cudaMalloc')).toBeUndefined();
+    expect(callsOfLanes(outcome).get('cublasSgemm')).toBe(outcome.totalBatches);
   });
 
   test('too little for the model is said at load', async () => {

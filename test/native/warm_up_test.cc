@@ -1,5 +1,10 @@
 #include "engine/warm_up.h"
 
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include "engine_fixture.h"
 
 namespace batched {
@@ -39,7 +44,7 @@ TEST(WarmUpTest, ALaneThatRefusesZerosIsLeftAsItIs) {
 }
 
 TEST(WarmUpTest, LearnsFromTheLengthsThatTheModelTakes) {
-  for (const WarmUp batches : {WarmUp::kSmall, WarmUp::kLarge}) {
+  for (const bool large : {false, true}) {
     FakeClock clock;
     const auto control = std::make_shared<LaneControl>();
     control->judge = [&clock](const RunRecord& run) {
@@ -48,10 +53,42 @@ TEST(WarmUpTest, LearnsFromTheLengthsThatTheModelTakes) {
     };
     control->open_all();
     GatedLane lane(control);
-    const CostModel cost = warm_up(lane, doubling_signature(), clock, batches);
+    const CostModel cost = warm_up(lane, doubling_signature(), clock, {.large = large});
     EXPECT_TRUE(cost.known());
     EXPECT_NEAR(cost.predict(8, 512), 512.0 * kMicrosecond, 50.0 * kMicrosecond);
   }
+}
+
+// Rows and length of the batches before the trials, which begin with 32 rows of 512.
+std::vector<std::pair<std::size_t, std::size_t>> largest_batches(
+    const WarmUp& batches, const std::function<Status(std::size_t)>& judge) {
+  FakeClock clock;
+  const auto control = std::make_shared<LaneControl>();
+  control->judge = [&](const RunRecord& run) { return judge(run.rows.size() * run.rows[0].size()); };
+  control->open_all();
+  GatedLane lane(control);
+  warm_up(lane, doubling_signature(), clock, batches);
+  std::vector<std::pair<std::size_t, std::size_t>> shapes;
+  for (const RunRecord& run : control->runs()) {
+    const std::pair shape{run.rows.size(), run.rows[0].size()};
+    if (shape == std::pair<std::size_t, std::size_t>{32, 512}) break;
+    shapes.push_back(shape);
+  }
+  return shapes;
+}
+
+TEST(WarmUpTest, TakesTheMemoryOfTheLargestBatchFirst) {
+  using Shapes = std::vector<std::pair<std::size_t, std::size_t>>;
+  const auto any = [](std::size_t) { return Status::okay(); };
+  EXPECT_EQ(largest_batches({.large = true, .most_rows = 100}, any), (Shapes{{100, 512}}));
+  EXPECT_EQ(largest_batches({.large = true, .most_rows = 100, .most_tokens = 8192}, any),
+            (Shapes{{16, 512}}));
+  EXPECT_EQ(largest_batches({.large = true, .most_rows = 100, .most_tokens = 100}, any), (Shapes{{1, 512}}));
+  const auto small = [](std::size_t tokens) {
+    return tokens > 20'000 ? Status(Code::kOutOfMemory, "20,000 tokens") : Status::okay();
+  };
+  EXPECT_EQ(largest_batches({.large = true, .most_rows = 100}, small),
+            (Shapes{{100, 512}, {50, 512}, {25, 512}}));
 }
 
 TEST(WarmUpTest, ALaneThatCannotStageIsLeftAsItIs) {

@@ -1,7 +1,7 @@
 /** The options of a model: what they may be, and what native code is told of them. */
 import { fileURLToPath } from 'node:url';
 import type { Provider } from '../cuda/plan';
-import { CallNumbers, type NativeModelOptions } from '../native';
+import { CallNumbers, type NativeModelOptions, type NativeQueueOptions } from '../native';
 import { checkOptions } from '../options';
 import { describe } from '../tensor';
 
@@ -147,8 +147,18 @@ function pathOf(source: unknown): string {
 /** What native code is told, but for what the choice of a provider adds. */
 export type ModelSettings = Omit<NativeModelOptions, 'preload' | 'providerNote'>;
 
+/** Of the batches that a model is loaded for; not checked yet, which is for whoever makes them. */
+export type BatchBounds = Pick<NativeQueueOptions, 'batchSize' | 'maxBatchTokens'>;
+
+const boundOr = (value: number, otherwise: number): number =>
+  Number.isSafeInteger(value) && value > 0 ? value : otherwise;
+
 /** Checks the source and the options of `OnnxModel.load`. */
-export function modelSettings(source: string | URL | Uint8Array, options: ModelOptions): ModelSettings {
+export function modelSettings(
+  source: string | URL | Uint8Array,
+  options: ModelOptions,
+  { batchSize, maxBatchTokens }: BatchBounds,
+): ModelSettings {
   checkOptions('OnnxModel.load', options, modelKinds);
   checkProviders(options.executionProviders ?? ['cpu']);
   checkThreads(options.intraOpThreads ?? 0);
@@ -169,5 +179,7 @@ export function modelSettings(source: string | URL | Uint8Array, options: ModelO
     gpuMemLimit: options.gpuMemLimit ?? 0,
     cudaGraphs: options.cudaGraphs ?? false,
     warmup: options.warmup ?? true,
+    mostRows: boundOr(batchSize, 1),
+    mostTokens: boundOr(maxBatchTokens, 0),
   };
 }

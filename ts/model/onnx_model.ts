@@ -4,8 +4,9 @@ import { warnOfFallback } from '../cuda/warning';
 import { fromNative, NativeCode } from '../errors';
 import { chooseProvider } from '../library';
 import { native, type NativeOnnxModel, type NativeSignature, type NativeTensorSpec, type Refusal } from '../native';
+import { queueOptions } from '../options';
 import type { ElementType } from '../tensor';
-import { type ModelOptions, modelSettings, type ModelSettings } from './model_options';
+import { type BatchBounds, type ModelOptions, modelSettings, type ModelSettings } from './model_options';
 
 /** An input or output of a model. */
 export interface TensorInfo {
@@ -66,8 +67,21 @@ export class OnnxModel implements ModelInfo {
    * @example
    * const model = await OnnxModel.load('model.onnx', { outputs: ['sentence_embedding'] });
    */
-  static async load(source: string | URL | Uint8Array, options: ModelOptions = {}): Promise<OnnxModel> {
-    const settings = modelSettings(source, options);
+  static load(source: string | URL | Uint8Array, options: ModelOptions = {}): Promise<OnnxModel> {
+    return OnnxModel.loadFor(source, options, queueOptions({}));
+  }
+
+  /**
+   * With what is known of the batches that it is for.
+   *
+   * @internal
+   */
+  static async loadFor(
+    source: string | URL | Uint8Array,
+    options: ModelOptions,
+    bounds: BatchBounds,
+  ): Promise<OnnxModel> {
+    const settings = modelSettings(source, options, bounds);
     const wanted = options.executionProviders;
     const plan = chooseProvider(wanted, options.libraryPath);
     // A second try would read them later, when they may have been changed.

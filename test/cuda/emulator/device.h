@@ -8,6 +8,7 @@
 //   CUDA_EMULATOR_DEVICES   GPUs, 1 if not set
 //   CUDA_EMULATOR_MEMORY    bytes of memory that each has, 16 GiB if not set
 //   CUDA_EMULATOR_JITTER    work in a stream waits for up to so many microseconds before it begins, at random
+//   CUDA_EMULATOR_IDLE      if set, kernels do nothing: what is left is what a run costs the host
 //   CUDA_EMULATOR_FAIL      calls that fail: name:n:code, the n-th call of a function, from 1; with %n every
 //   n-th.
 //                           `any` is every function, 'work kernel' and 'work copy' what a stream does.
