@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { checkTypes } from './check-types.mjs';
 import { ensureEmulator } from './gpu/emulator.mjs';
+import { ensureCudaHeaders } from './gpu/headers.mjs';
 import { Advice, build, cacheEntry, configure, filesUnder, inRoot, main, root, step } from './util.mjs';
 
 const RUNNERS = ['types', 'native', 'jest', 'gpu', 'cuda', 'package'];
@@ -111,6 +112,13 @@ function runGpu() {
 function runCuda(jestArgs) {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     return { name: 'cuda', passed: 0, failed: 0, note: 'not run: there is a CUDA provider for Linux x64 only' };
+  }
+  try {
+    ensureCudaHeaders();
+  } catch (error) {
+    // A person may do without them; a CI that silently does is worth nothing.
+    if (!(error instanceof Advice) || process.env.CI) throw error;
+    return { name: 'cuda', passed: 0, failed: 0, note: `not run: ${error.message.split('\n').at(-1)}` };
   }
   const config = ['--config', inRoot('test/cuda/jest.config.cjs')];
   return runJest('cuda', [...config, ...jestArgs], { BATCHED_CUDA_PATH: ensureEmulator() });

@@ -276,10 +276,14 @@ bool Stream::capturing() const {
 }
 
 Error Stream::begin_capture() {
-  const std::lock_guard lock(state_->mutex);
-  if (state_->capture != nullptr) return kCaptureUnsupported;
-  state_->capture = std::make_unique<Graph>();
-  state_->capture_error = kSuccess;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->capture != nullptr) return kCaptureUnsupported;
+    state_->capture = std::make_unique<Graph>();
+    state_->capture_error = kSuccess;
+  }
+  // Long enough for others to come in between.
+  std::this_thread::sleep_for(std::chrono::microseconds(20 * machine().jitter));
   return kSuccess;
 }
 
