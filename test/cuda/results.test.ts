@@ -17,6 +17,11 @@ describe('a model', () => {
     await runWell({ model: model(), options, tolerance }, { jitter });
   });
 
+  test.each([{}, { lanes: 2 }, { cudaGraphs: true, batchSize: 4 }])('that is an encoder, with %j', async (options) => {
+    const model = await ensureModel({ kind: 'random', size: 'micro' });
+    await runWell({ model, options: { warmup: false, ...options }, requests: 200 }, { jitter });
+  });
+
   test('of two inputs that are joined', async () => {
     await runWell({ model: joined(), inputs: 'pair' }, { jitter });
   });
@@ -103,7 +108,7 @@ test('an encoder asks the host for nothing in a run, at any precision that is fo
   for (const precision of ['fp32', 'fp16'] as const) {
     for (const padding of ['any', 'right'] as const) {
       const model = await ensureModel({ kind: 'random', size: 'micro', precision, padding });
-      // Its kernels are not those that the emulated GPU knows: only the calls are looked at.
+      // Not all of its kernels are those that the emulated GPU knows: only the calls are looked at.
       const outcome = await runLoad({ model, requests: 16, options: { batchSize: 4, warmup: false } });
       const round = outcome.rounds[0]!;
       expect(round.endings).toEqual({ ok: 16 });

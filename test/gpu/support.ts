@@ -34,6 +34,9 @@ export interface CudaOptions {
   readonly gpuMemLimit?: number;
 }
 
+// First: the reference's model, for the CPU, would take whichever core, and a process has room for one.
+if (onGpu) packaged.loadLibrary();
+
 const opened: Model[] = [];
 
 /** A model on the provider under test, warmed up on a GPU only. On CPU `cuda` has no say. */

@@ -134,7 +134,13 @@ T* at(const void* address) {
 // after this has returned. With `wait`, all of it is over then.
 EMULATOR_API Error copy(void* to, const void* from, std::size_t bytes, Stream& stream, bool wait);
 
+struct Size {
+  unsigned x;
+  unsigned y;
+  unsigned z;
+};
+
 // Launches a kernel by its name, mangled. Those that nobody has written do nothing.
-EMULATOR_API Error launch_kernel(const char* name, void** arguments, Stream& stream);
+EMULATOR_API Error launch_kernel(const char* name, Size grid, Size block, void** arguments, Stream& stream);
 
 }  // namespace emulator

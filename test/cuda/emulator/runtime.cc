@@ -38,6 +38,8 @@ const std::string& name_of(const void* function) {
   return found == kernels().end() ? none : found->second;
 }
 
+emulator::Size size_of(dim3 size) { return {size.x, size.y, size.z}; }
+
 struct LaunchConfiguration {
   dim3 grid;
   dim3 block;
@@ -86,22 +88,24 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
   return cudaSuccess;
 }
 
-cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3, dim3, void** arguments, std::size_t,
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments, std::size_t,
                                cudaStream_t stream) {
   ENTER("cudaLaunchKernel");
-  return result(emulator::launch_kernel(reinterpret_cast<const std::string*>(kernel)->c_str(), arguments,
-                                        stream_of(stream)));
+  return result(emulator::launch_kernel(reinterpret_cast<const std::string*>(kernel)->c_str(), size_of(grid),
+                                        size_of(block), arguments, stream_of(stream)));
 }
 
-cudaError_t cudaLaunchKernel(const void* function, dim3, dim3, void** arguments, std::size_t,
+cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments, std::size_t,
                              cudaStream_t stream) {
   ENTER("cudaLaunchKernel");
-  return result(emulator::launch_kernel(name_of(function).c_str(), arguments, stream_of(stream)));
+  return result(emulator::launch_kernel(name_of(function).c_str(), size_of(grid), size_of(block), arguments,
+                                        stream_of(stream)));
 }
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
   ENTER("cudaLaunchKernel");
-  return result(emulator::launch_kernel(name_of(function).c_str(), arguments, stream_of(config->stream)));
+  return result(emulator::launch_kernel(name_of(function).c_str(), size_of(config->gridDim),
+                                        size_of(config->blockDim), arguments, stream_of(config->stream)));
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
