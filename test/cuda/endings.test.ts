@@ -1,6 +1,7 @@
 /** Processes and workers that end while ONNX Runtime's CUDA provider is at work: by the end that was asked for. */
 import { join } from 'node:path';
 import { tmpdir } from 'node:os';
+import { expect, test } from '@jest/globals';
 import { ensureModel } from '../../scripts/models';
 import { runProgram } from '../helpers/child-program';
 import { environment } from './support';

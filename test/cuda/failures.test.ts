@@ -1,6 +1,7 @@
 /** What CUDA and ONNX Runtime's CUDA provider say when they fail, and what becomes of the calls. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
 import { hiddenStates, joined } from './models';
 import { callsOfLanes, environment, type Round, runLoad, runWell } from './support';
 

@@ -1,4 +1,5 @@
 /** Rows through ONNX Runtime's CUDA provider and our lanes come back as the CPU has them, whatever the streams' timing. */
+import { describe, expect, test } from '@jest/globals';
 import { ensureModel } from '../../scripts/models';
 import { hiddenStates, joined, partlyOnCpu } from './models';
 import { callsOfLanes, type Gpu, runLoad, runWell } from './support';
