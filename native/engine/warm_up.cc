@@ -21,6 +21,8 @@ constexpr Trial kSmallTrials[] = {{1, 16}, {16, 16}, {1, 128}, {8, 32}, {4, 16},
 constexpr Trial kLargeTrials[] = {{32, 512}, {64, 128}, {32, 128}, {64, 32},
                                   {1, 512},  {32, 32},  {8, 64},   {1, 32}};
 constexpr Nanos kMostWarmUp = 1'500 * kMillisecond;
+// Of the largest batch: beyond it a model takes memory when it comes to that.
+constexpr std::uint64_t kMostTokens = 128 * 1024;
 
 BatchShape shape_of(const Signature& signature, const Trial& trial) {
   BatchShape shape;
@@ -41,7 +43,9 @@ BatchShape shape_of(const Signature& signature, const Trial& trial) {
   return shape;
 }
 
-Status run_trial(Lane& lane, const Signature& signature, const BatchShape& shape, bool alone) {
+// `duration`: of the run, without staging.
+Status run_trial(Lane& lane, const Signature& signature, const BatchShape& shape, bool alone, Clock& clock,
+                 Nanos* duration) {
   std::vector<std::byte*> inputs;
   if (Status status = lane.stage(0, shape, &inputs); !status.ok()) return status;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -50,6 +54,7 @@ Status run_trial(Lane& lane, const Signature& signature, const BatchShape& shape
   Mutex mutex;
   std::condition_variable ended;
   std::optional<Status> outcome;
+  const Nanos begin = clock.now();
   lane.run(0, shape, alone, [&](Status status) {
     const MutexLock lock(mutex);
     outcome = std::move(status);
@@ -57,20 +62,23 @@ Status run_trial(Lane& lane, const Signature& signature, const BatchShape& shape
   });
   MutexLock lock(mutex);
   while (!outcome) ended.wait(lock.native());
+  *duration = clock.now() - begin;
   return *outcome;
 }
 
 // The longest rows that the model takes, as many of them as there will be and the memory has room for.
-void take_memory(Lane& lane, const Signature& signature, const WarmUp& batches) {
+void take_memory(Lane& lane, const Signature& signature, const WarmUp& batches, Clock& clock) {
+  const std::uint64_t most_tokens =
+      batches.most_tokens > 0 ? std::min(batches.most_tokens, kMostTokens) : kMostTokens;
   for (const std::int64_t length : {512, 256, 128, 64, 32}) {
-    std::uint64_t rows = batches.most_rows;
-    if (batches.most_tokens > 0)
-      rows = std::min(rows, batches.most_tokens / static_cast<std::uint64_t>(length));
+    std::uint64_t rows =
+        std::min<std::uint64_t>(batches.most_rows, most_tokens / static_cast<std::uint64_t>(length));
     rows = std::max<std::uint64_t>(1, rows);
     Status status;
+    Nanos duration = 0;
     for (; rows > 0; rows /= 2) {
       const Trial trial{static_cast<std::int64_t>(rows), length};
-      status = run_trial(lane, signature, shape_of(signature, trial), /*alone=*/false);
+      status = run_trial(lane, signature, shape_of(signature, trial), /*alone=*/false, clock, &duration);
       if (status.code() != Code::kOutOfMemory) break;
     }
     if (status.ok()) return;
@@ -82,7 +90,7 @@ void take_memory(Lane& lane, const Signature& signature, const WarmUp& batches) 
 CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock, const WarmUp& batches) {
   const std::span<const Trial> trials =
       batches.large ? std::span<const Trial>(kLargeTrials) : std::span<const Trial>(kSmallTrials);
-  if (batches.large) take_memory(lane, signature, batches);
+  if (batches.large) take_memory(lane, signature, batches, clock);
   CostModel cost;
   std::int64_t most_length = std::numeric_limits<std::int64_t>::max();
   const Nanos deadline = later(clock.now(), kMostWarmUp);
@@ -91,14 +99,14 @@ CostModel warm_up(Lane& lane, const Signature& signature, Clock& clock, const Wa
       if (clock.now() > deadline) return cost;
       if (trial.length > most_length) continue;
       const BatchShape shape = shape_of(signature, trial);
-      const Nanos begin = clock.now();
-      if (!run_trial(lane, signature, shape, /*alone=*/false).ok()) {
+      Nanos duration = 0;
+      if (!run_trial(lane, signature, shape, /*alone=*/false, clock, &duration).ok()) {
         most_length = trial.length - 1;  // too long for the model, or for the memory
         continue;
       }
       // The first round finds memory and caches cold.
-      if (round > 0) cost.observe(shape.rows, shape.padded_tokens(), clock.now() - begin);
-      if (round == 0) (void)run_trial(lane, signature, shape, /*alone=*/true);
+      if (round > 0) cost.observe(shape.rows, shape.padded_tokens(), duration);
+      if (round == 0) (void)run_trial(lane, signature, shape, /*alone=*/true, clock, &duration);
     }
   }
   return cost;

@@ -29,8 +29,8 @@ void use_cuda(Ort::SessionOptions& options, const ModelOptions& model, int devic
 // With graphs, a small batch of a shape that comes again in the same place is captured as a CUDA graph: one
 // launch of a few microseconds instead of a run. A graph is bound to addresses. Its outputs stay its own; for
 // the rest ONNX Runtime holds the memory to be free, and gives it to later runs, so that the order of the
-// stream is all that keeps them apart. There are at most kMostGraphs. What can't be captured, or
-// depends on the host's memory, runs as usual.
+// stream is all that keeps them apart. There are at most kMostGraphs. What can't be captured, or depends on
+// the host's memory, runs as usual.
 class CudaSession final : public DeviceSession {
  public:
   // `stream` is the one that `session` was made with, `memory` the place of its tensors.
@@ -44,6 +44,8 @@ class CudaSession final : public DeviceSession {
   Status launch(std::span<const DeviceTensor> inputs, DeviceRun* run) override;
   std::uint64_t memory() const override;
   std::uint64_t graphs() const override { return captured_.load(std::memory_order_relaxed); }
+  bool outputs_may_be_overwritten() const override { return graphs_enabled_; }
+
   // Of the process: whoever waits for a whole device while a stream of it is captured fails, and spoils the
   // capture. ONNX Runtime does so when it makes a session. Captures hold it alone; where they can't have it
   // they come later.
@@ -51,7 +53,6 @@ class CudaSession final : public DeviceSession {
 
   // kInvalidInput: this ONNX Runtime can't tell where a model reads its inputs, which a graph depends on.
   static Status check_graphs();
-  bool outputs_may_be_overwritten() const override { return graphs_enabled_; }
 
  private:
   static constexpr std::uint64_t kRunsPerWait = 256;

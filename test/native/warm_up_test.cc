@@ -84,6 +84,8 @@ TEST(WarmUpTest, TakesTheMemoryOfTheLargestBatchFirst) {
   EXPECT_EQ(largest_batches({.large = true, .most_rows = 100, .most_tokens = 8192}, any),
             (Shapes{{16, 512}}));
   EXPECT_EQ(largest_batches({.large = true, .most_rows = 100, .most_tokens = 100}, any), (Shapes{{1, 512}}));
+  EXPECT_EQ(largest_batches({.large = true, .most_rows = 5000}, any), (Shapes{{256, 512}}))
+      << "within reason";
   const auto small = [](std::size_t tokens) {
     return tokens > 20'000 ? Status(Code::kOutOfMemory, "20,000 tokens") : Status::okay();
   };
