@@ -402,24 +402,26 @@ TEST(OrtThreads, AreNamedAndYieldToJavaScript) {
   std::unique_ptr<OrtModel> model;
   ASSERT_TRUE(load(rows_of_two(), options, &model).ok());
   const auto pool_threads = [] {
-    int found = 0;
+    std::vector<int> found;
     for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
       std::string name;
       std::ifstream(task.path() / "comm") >> name;
-      if (!name.starts_with("batched-ort-")) continue;
-      ++found;
-      const int id = std::stoi(task.path().filename().string());
-      EXPECT_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(id)), 10) << name;
+      if (name.starts_with("batched-ort-")) found.push_back(std::stoi(task.path().filename().string()));
     }
     return found;
   };
-  // A thread names itself a moment after its session is there.
-  for (int i = 0; i < 1000 && pool_threads() < 2; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  EXPECT_EQ(pool_threads(), 2);
+  // A thread names itself a moment after its session is there, and is listed for a moment after it was
+  // joined.
+  const auto await_threads = [&](std::size_t wanted) {
+    for (int i = 0; i < 1000 && pool_threads().size() != wanted; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(pool_threads().size(), wanted);
+  };
+  await_threads(2);
+  for (const int id : pool_threads()) EXPECT_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(id)), 10) << id;
   model.reset();
-  EXPECT_EQ(pool_threads(), 0);
+  await_threads(0);
 }
 #endif
 
