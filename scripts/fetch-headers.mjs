@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { cacheDir, unpackPackage } from './npm-package.mjs';
-import { Advice, isProgram, main } from './util.mjs';
+import { Advice, copyWhole, isProgram, main } from './util.mjs';
 
 // The release whose headers match the onnxruntime-node in package.json (API 29). It is a package for Unity; every
 // platform folder in it holds the same headers.
@@ -43,11 +43,7 @@ function fetchInto(target) {
       'setup: ONNX Runtime headers (npm pack, 150 MB)',
       'setup: unpacking them',
     ]);
-    // Copied beside the target, then renamed: an interrupted run leaves no half-filled cache.
-    const fresh = `${target}.${process.pid}`;
-    fs.cpSync(path.join(scratch, FOLDER), fresh, { recursive: true });
-    fs.rmSync(target, { recursive: true, force: true });
-    fs.renameSync(fresh, target);
+    copyWhole(path.join(scratch, FOLDER), target);
     if (!isComplete(target))
       throw new Advice(`${PACKAGE.name}@${PACKAGE.version} holds no ONNX Runtime headers in ${FOLDER}.`);
   } catch (error) {

@@ -70,6 +70,14 @@ export function fingerprint(files, ...words) {
   return hash.update(JSON.stringify(words)).digest('hex');
 }
 
+/** Copies a folder beside what it is to be, and renames it then: an interrupted run leaves no half of it. */
+export function copyWhole(from, to) {
+  const fresh = `${to}.${process.pid}`;
+  fs.cpSync(from, fresh, { recursive: true });
+  fs.rmSync(to, { recursive: true, force: true });
+  fs.renameSync(fresh, to);
+}
+
 const stampFile = (name) => inRoot('build/stamps', name);
 
 /** Whether the step `name` last succeeded with exactly these inputs. */
@@ -117,16 +125,20 @@ export function cacheEntry(folder, name) {
   return new RegExp(`^${name}:[A-Z]+=(.*)$`, 'm').exec(fs.readFileSync(file, 'utf8'))?.[1];
 }
 
-/** The cmake command that configures a build folder, with Ninja where there is one. */
+/** The cmake command that configures a build folder of ours. */
 export function configure(folder, ...args) {
+  return configureProject(root, folder, `-DBATCHED_WERROR=${process.env.CI ? 'ON' : 'OFF'}`, ...args);
+}
+
+/** The same for the project in the folder `source`, with Ninja where there is one. */
+export function configureProject(source, folder, ...args) {
   const generator = which('ninja') ? 'Ninja' : 'Unix Makefiles';
   // cmake refuses a folder made by another generator or for a tree that has moved: start afresh.
   const stale = (name, now) => ![undefined, now].includes(cacheEntry(folder, name));
-  if (stale('CMAKE_GENERATOR', generator) || stale('CMAKE_HOME_DIRECTORY', root)) {
+  if (stale('CMAKE_GENERATOR', generator) || stale('CMAKE_HOME_DIRECTORY', source)) {
     fs.rmSync(inRoot(folder), { recursive: true });
   }
-  const werror = `-DBATCHED_WERROR=${process.env.CI ? 'ON' : 'OFF'}`;
-  return ['cmake', ['-S', root, '-B', inRoot(folder), '-G', generator, werror, ...args]];
+  return ['cmake', ['-S', source, '-B', inRoot(folder), '-G', generator, ...args]];
 }
 
 /** The cmake command that builds one target of a configured folder on all cores. */

@@ -72,8 +72,8 @@ class LoadWorker final : public Napi::AsyncWorker {
       // One lane learns for all; on GPUs each has memory of its own to take.
       std::vector<std::unique_ptr<Lane>> lanes = model->make_lanes();
       if (!gpu) lanes.resize(1);
+      warm_up_.large = gpu;
       for (const std::unique_ptr<Lane>& lane : lanes) {
-        warm_up_.large = gpu;
         made_.cost = warm_up(*lane, model->signature(), steady_clock(), warm_up_);
       }
     }

@@ -87,7 +87,7 @@ struct Driver {
   Result (*memcpy_params)(GraphNode, Memcpy3D* copy) = nullptr;                  // cuGraphMemcpyNodeGetParams
   Result (*pointer_attribute)(void* value, int attribute, DevicePtr) = nullptr;  // cuPointerGetAttribute
   Result (*graph_instantiate)(GraphExec* executable, Graph,
-                              unsigned long long flags) = nullptr;  // NOLINT: cuGraphInstantiateWithFlags
+                              unsigned long long flags) = nullptr;  // cuGraphInstantiateWithFlags
   Result (*graph_launch)(GraphExec, Stream) = nullptr;              // cuGraphLaunch
   Result (*graph_destroy)(Graph) = nullptr;                         // cuGraphDestroy
   Result (*graph_exec_destroy)(GraphExec) = nullptr;                // cuGraphExecDestroy

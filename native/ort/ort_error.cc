@@ -1,6 +1,8 @@
 #include "ort_error.h"
 
+#include <algorithm>
 #include <cctype>
+#include <initializer_list>
 #include <new>
 #include <utility>
 
@@ -79,14 +81,16 @@ std::string without_cuda_places(std::string text) {
          ")";
 }
 
+bool has_any(std::string_view message, std::initializer_list<std::string_view> signs) {
+  return std::ranges::any_of(
+      signs, [&](std::string_view sign) { return message.find(sign) != std::string_view::npos; });
+}
+
 bool lacks_memory(std::string_view message) {
-  for (const std::string_view sign :
-       {"Failed to allocate memory", "bad_alloc", "out of memory", "Available memory of",
-        "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"}) {
-    if (message.find(sign) != std::string_view::npos) return true;
-  }
-  return false;
+  return has_any(message,
+                 {"Failed to allocate memory", "bad_alloc", "out of memory", "Available memory of",
+                  "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+                  "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"});
 }
 
 }  // namespace
@@ -119,11 +123,8 @@ std::string clean_ort_message(std::string_view message) {
 }
 
 bool is_from_cuda(std::string_view message) {
-  for (const std::string_view sign : {"CUDA failure", "CUBLAS failure", "CUDNN failure", "CURAND failure",
-                                      "CUFFT failure", "CUDA error", "CUDA Execution Provider"}) {
-    if (message.find(sign) != std::string_view::npos) return true;
-  }
-  return false;
+  return has_any(message, {"CUDA failure", "CUBLAS failure", "CUDNN failure", "CURAND failure",
+                           "CUFFT failure", "CUDA error", "CUDA Execution Provider"});
 }
 
 Status to_status(const std::exception& error, Code otherwise, std::string_view doing) {

@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { cacheDir } from '../npm-package.mjs';
-import { Advice, inRoot, isProgram, main, step, which } from '../util.mjs';
+import { Advice, build, configureProject, inRoot, isProgram, main, step } from '../util.mjs';
 import { ensureCudaHeaders } from './headers.mjs';
 
 const FOLDER = 'build/emulator';
@@ -20,13 +20,12 @@ export function ensureEmulator() {
     const args = [inRoot('dist/cli/main.js'), 'setup-cuda', '--cuda', '13', '--folder', setUp];
     step('setup-cuda', 'cuda: batched setup-cuda (npm package, 180 MB)', [process.execPath, args]);
   }
-  const generator = which('ninja') ? 'Ninja' : 'Unix Makefiles';
-  const configure = ['-S', inRoot('test/cuda/emulator'), '-B', inRoot(FOLDER), '-G', generator];
+  const include = path.join(ensureCudaHeaders(), 'include');
   step(
     'emulator',
     'cuda: the emulated GPU',
-    ['cmake', [...configure, `-DCUDA_INCLUDE_DIR=${path.join(ensureCudaHeaders(), 'include')}`]],
-    ['cmake', ['--build', inRoot(FOLDER), '--parallel']],
+    configureProject(inRoot('test/cuda/emulator'), FOLDER, `-DCUDA_INCLUDE_DIR=${include}`),
+    build(FOLDER, 'all'),
   );
   return [inRoot(FOLDER), setUp].join(':');
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { Advice, isProgram, main, step, which } from '../util.mjs';
+import { Advice, copyWhole, isProgram, main, step, which } from '../util.mjs';
 import { cacheDir } from '../npm-package.mjs';
 
 /** By the header that is looked for, under its folder. */
@@ -57,11 +57,7 @@ function ensure(header) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'batched-headers-'));
   try {
     for (const wheel of wheels) unpackWheel(wheel, title, scratch);
-    // Copied beside the target, then renamed: an interrupted run leaves no half-filled cache.
-    const fresh = `${cached}.${process.pid}`;
-    fs.cpSync(path.join(scratch, 'nvidia/cu13/include'), path.join(fresh, 'include'), { recursive: true });
-    fs.rmSync(cached, { recursive: true, force: true });
-    fs.renameSync(fresh, cached);
+    copyWhole(path.join(scratch, 'nvidia/cu13/include'), path.join(cached, 'include'));
     return cached;
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });

@@ -1,6 +1,4 @@
 /** Processes and workers that end while ONNX Runtime's CUDA provider is at work: by the end that was asked for. */
-import { join } from 'node:path';
-import { tmpdir } from 'node:os';
 import { expect, test } from '@jest/globals';
 import { ensureModel } from '../../scripts/models';
 import { runProgram } from '../helpers/child-program';
@@ -15,7 +13,7 @@ test.each([
   ['process.exit while workers call', 3, ''],
 ])('%s', async (scenario, code, stdout) => {
   const model = await ensureModel({ kind: 'random', size: 'micro' });
-  const env = environment({}, join(tmpdir(), 'batched-cuda-ending.log'));
+  const env = environment({}, '/dev/null');
   const ended = await runProgram('../../gpu/programs/ending.mjs', [scenario, model, 'cuda'], { env, hangMs: 90_000 });
   expect(ended).toEqual({ code, signal: null, stdout, stderr: '' });
 });

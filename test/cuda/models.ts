@@ -7,7 +7,7 @@ import { floatsToHalves } from '../../scripts/models/float16';
 import { GraphBuilder, type OnnxModel } from '../../scripts/models/onnx-builder';
 import { Random } from '../../scripts/models/random';
 
-export const VOCABULARY = 50;
+const VOCABULARY = 50;
 
 const folder = mkdtempSync(join(tmpdir(), 'batched-cuda-'));
 

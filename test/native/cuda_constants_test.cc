@@ -37,6 +37,10 @@ template <typename T>
 struct Ours {
   using type = T;
 };
+template <typename T>
+struct Ours<T*> {
+  using type = typename Ours<T>::type*;
+};
 template <>
 struct Ours<CUresult> {
   using type = Result;
@@ -46,64 +50,40 @@ struct Ours<CUcontext> {
   using type = Context;
 };
 template <>
-struct Ours<CUcontext*> {
-  using type = Context*;
-};
-template <>
 struct Ours<CUstream> {
   using type = Stream;
-};
-template <>
-struct Ours<CUstream*> {
-  using type = Stream*;
 };
 template <>
 struct Ours<CUevent> {
   using type = Event;
 };
 template <>
-struct Ours<CUevent*> {
-  using type = Event*;
-};
-template <>
 struct Ours<CUgraph> {
   using type = Graph;
-};
-template <>
-struct Ours<CUgraph*> {
-  using type = Graph*;
 };
 template <>
 struct Ours<CUgraphNode> {
   using type = GraphNode;
 };
 template <>
-struct Ours<CUgraphNode*> {
-  using type = GraphNode*;
-};
-template <>
 struct Ours<CUgraphExec> {
   using type = GraphExec;
-};
-template <>
-struct Ours<CUgraphExec*> {
-  using type = GraphExec*;
 };
 template <>
 struct Ours<CUstreamCaptureMode> {
   using type = int;
 };
 template <>
-struct Ours<CUgraphNodeType*> {
-  using type = int*;
+struct Ours<CUgraphNodeType> {
+  using type = int;
 };
 template <>
 struct Ours<CUpointer_attribute> {
   using type = int;
 };
 template <>
-struct Ours<CUDA_MEMCPY3D*> {
-  using type = Memcpy3D*;
+struct Ours<CUDA_MEMCPY3D> {
+  using type = Memcpy3D;
 };
 template <typename R, typename... A>
 struct Ours<R(A...)> {

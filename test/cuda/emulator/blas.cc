@@ -1,7 +1,6 @@
 // libcublas.so.13: matrix products, of what ONNX Runtime's CUDA provider asks for. The rest is not supported.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "device.h"
@@ -9,42 +8,15 @@
 namespace {
 
 // As cublas_api.h and library_types.h number them.
-enum Status { kOk = 0, kInvalidValue = 7, kExecutionFailed = 13, kNotSupported = 15 };
-enum DataType { kFloat = 0, kDouble = 1, kHalf = 2, kBfloat16 = 14 };
-enum ComputeType { kCompute16 = 64, kCompute16Pedantic = 65, kCompute64 = 70, kCompute64Pedantic = 71 };
-enum Operation { kNone = 0, kTransposed = 1 };
+enum Status { kOk = 0, kExecutionFailed = 13, kNotSupported = 15 };
+enum DataType { kFloat = 0, kHalf = 2 };
+enum ComputeType { kCompute16 = 64, kCompute16Pedantic = 65 };
+enum Operation { kNone = 0 };
 
 struct Handle {
   emulator::Stream* stream = nullptr;
   int math_mode = 0;
 };
-
-double read(const std::byte* bytes, std::int64_t index, int type) {
-  switch (type) {
-    case kDouble:
-      return reinterpret_cast<const double*>(bytes)[index];
-    case kHalf:
-      return static_cast<double>(reinterpret_cast<const _Float16*>(bytes)[index]);
-    case kBfloat16: {
-      const std::uint32_t bits = std::uint32_t{reinterpret_cast<const std::uint16_t*>(bytes)[index]} << 16;
-      float value = 0;
-      std::memcpy(&value, &bits, sizeof value);
-      return value;
-    }
-    default:
-      return reinterpret_cast<const float*>(bytes)[index];
-  }
-}
-
-void write(std::byte* bytes, std::int64_t index, int type, double value) {
-  if (type == kDouble) {
-    reinterpret_cast<double*>(bytes)[index] = value;
-  } else if (type == kHalf) {
-    reinterpret_cast<_Float16*>(bytes)[index] = static_cast<_Float16>(value);
-  } else {
-    reinterpret_cast<float*>(bytes)[index] = static_cast<float>(value);
-  }
-}
 
 struct Matrix {
   const void* data;
@@ -53,65 +25,55 @@ struct Matrix {
   std::int64_t stride;
 };
 
-// c = alpha a b + beta c, by columns, `count` times. Sums in double: more exact than a GPU's.
-// The same for floats, which nearly all products are of.
-void multiply_floats(int a_op, int b_op, int m, int n, int k, double alpha, const float* a, int lda,
-                     const float* b, int ldb, double beta, float* c, int ldc) {
-  std::vector<double> sums(static_cast<std::size_t>(m));
-  for (int column = 0; column < n; ++column) {
+struct Product {
+  int a_op, b_op, m, n, k;
+  double alpha;
+  Matrix a, b;
+  double beta;
+  Matrix c;
+};
+
+// c = alpha a b + beta c, by columns, of the `i`-th matrices. Sums in double: more exact than a GPU's.
+template <typename T>
+void multiply_one(const Product& p, std::int64_t i) {
+  const T* const a = emulator::at<T>(p.a.data) + i * p.a.stride;
+  const T* const b = emulator::at<T>(p.b.data) + i * p.b.stride;
+  T* const c = emulator::at<T>(p.c.data) + i * p.c.stride;
+  std::vector<double> sums(static_cast<std::size_t>(p.m));
+  for (std::int64_t column = 0; column < p.n; ++column) {
     std::fill(sums.begin(), sums.end(), 0.0);
-    for (int at = 0; at < k; ++at) {
-      const double factor =
-          b_op == kNone ? b[at + std::int64_t{column} * ldb] : b[column + std::int64_t{at} * ldb];
-      const float* const from = a_op == kNone ? a + std::int64_t{at} * lda : a + at;
-      const std::int64_t step = a_op == kNone ? 1 : lda;
-      for (int row = 0; row < m; ++row) sums[static_cast<std::size_t>(row)] += factor * from[row * step];
+    for (std::int64_t at = 0; at < p.k; ++at) {
+      const auto factor =
+          static_cast<double>(p.b_op == kNone ? b[at + column * p.b.leading] : b[column + at * p.b.leading]);
+      const T* const from = p.a_op == kNone ? a + at * p.a.leading : a + at;
+      const std::int64_t step = p.a_op == kNone ? 1 : p.a.leading;
+      for (int row = 0; row < p.m; ++row) {
+        sums[static_cast<std::size_t>(row)] += factor * static_cast<double>(from[row * step]);
+      }
     }
-    float* const to = c + std::int64_t{column} * ldc;
-    for (int row = 0; row < m; ++row) {
-      to[row] =
-          static_cast<float>(alpha * sums[static_cast<std::size_t>(row)] + (beta == 0 ? 0 : beta * to[row]));
+    T* const to = c + column * p.c.leading;
+    for (int row = 0; row < p.m; ++row) {
+      const double before = p.beta == 0 ? 0 : p.beta * static_cast<double>(to[row]);
+      to[row] = static_cast<T>(p.alpha * sums[static_cast<std::size_t>(row)] + before);
     }
   }
 }
 
-Status multiply(Handle* handle, int a_op, int b_op, int m, int n, int k, double alpha, Matrix a, Matrix b,
-                double beta, Matrix c, int count) {
-  if (c.type == kBfloat16) return kNotSupported;
+// `count` products of matrices of one type.
+Status multiply(Handle* handle, const Product& product, int count) {
+  const int type = product.c.type;
+  if (product.a.type != type || product.b.type != type || (type != kFloat && type != kHalf))
+    return kNotSupported;
+  const auto one = type == kFloat ? multiply_one<float> : multiply_one<_Float16>;
   const auto work = [=] {
-    const std::byte* const a_data = emulator::bytes_at(a.data);
-    const std::byte* const b_data = emulator::bytes_at(b.data);
-    std::byte* const c_data = emulator::bytes_at(c.data);
-    for (int i = 0; i < count; ++i) {
-      if (a.type == kFloat && b.type == kFloat && c.type == kFloat) {
-        multiply_floats(a_op, b_op, m, n, k, alpha, reinterpret_cast<const float*>(a_data) + i * a.stride,
-                        a.leading, reinterpret_cast<const float*>(b_data) + i * b.stride, b.leading, beta,
-                        reinterpret_cast<float*>(c_data) + i * c.stride, c.leading);
-        continue;
-      }
-      for (int column = 0; column < n; ++column) {
-        for (int row = 0; row < m; ++row) {
-          double sum = 0;
-          for (int at = 0; at < k; ++at) {
-            const std::int64_t in_a =
-                a_op == kNone ? row + std::int64_t{at} * a.leading : at + std::int64_t{row} * a.leading;
-            const std::int64_t in_b =
-                b_op == kNone ? at + std::int64_t{column} * b.leading : column + std::int64_t{at} * b.leading;
-            sum += read(a_data, i * a.stride + in_a, a.type) * read(b_data, i * b.stride + in_b, b.type);
-          }
-          const std::int64_t in_c = i * c.stride + row + std::int64_t{column} * c.leading;
-          write(c_data, in_c, c.type, alpha * sum + (beta == 0 ? 0 : beta * read(c_data, in_c, c.type)));
-        }
-      }
-    }
+    for (int i = 0; i < count; ++i) one(product, i);
   };
   return handle->stream->enqueue("kernel", work) == emulator::kSuccess ? kOk : kExecutionFailed;
 }
 
 double scalar(const void* value, int compute) {
   const bool half = compute == kCompute16 || compute == kCompute16Pedantic;
-  const bool wide = compute == kCompute64 || compute == kCompute64Pedantic;
-  return read(static_cast<const std::byte*>(value), 0, half ? kHalf : wide ? kDouble : kFloat);
+  return half ? static_cast<double>(*static_cast<const _Float16*>(value)) : *static_cast<const float*>(value);
 }
 
 Status entered(const char* function) { return emulator::enter(function) == 0 ? kOk : kExecutionFailed; }
@@ -136,7 +98,7 @@ Status cublasDestroy_v2(Handle* handle) {
   return kOk;
 }
 Status cublasSetStream_v2(Handle* handle, emulator::Stream* stream) {
-  handle->stream = stream == nullptr ? &emulator::default_stream() : stream;
+  handle->stream = &emulator::stream_or_default(stream);
   return kOk;
 }
 Status cublasSetMathMode(Handle* handle, int mode) {
@@ -158,31 +120,62 @@ Status cublasSgemm_v2(Handle* handle, int a_op, int b_op, int m, int n, int k, c
                       const float* a, int lda, const float* b, int ldb, const float* beta, float* c,
                       int ldc) {
   ENTER("cublasSgemm");
-  return multiply(handle, a_op, b_op, m, n, k, *alpha, {a, kFloat, lda, 0}, {b, kFloat, ldb, 0}, *beta,
-                  {c, kFloat, ldc, 0}, 1);
+  return multiply(
+      handle,
+      {a_op, b_op, m, n, k, *alpha, {a, kFloat, lda, 0}, {b, kFloat, ldb, 0}, *beta, {c, kFloat, ldc, 0}}, 1);
 }
 Status cublasSgemmStridedBatched(Handle* handle, int a_op, int b_op, int m, int n, int k, const float* alpha,
                                  const float* a, int lda, long long a_stride, const float* b, int ldb,
                                  long long b_stride, const float* beta, float* c, int ldc, long long c_stride,
                                  int count) {
   ENTER("cublasSgemmStridedBatched");
-  return multiply(handle, a_op, b_op, m, n, k, *alpha, {a, kFloat, lda, a_stride}, {b, kFloat, ldb, b_stride},
-                  *beta, {c, kFloat, ldc, c_stride}, count);
+  return multiply(handle,
+                  {a_op,
+                   b_op,
+                   m,
+                   n,
+                   k,
+                   *alpha,
+                   {a, kFloat, lda, a_stride},
+                   {b, kFloat, ldb, b_stride},
+                   *beta,
+                   {c, kFloat, ldc, c_stride}},
+                  count);
 }
 Status cublasGemmEx(Handle* handle, int a_op, int b_op, int m, int n, int k, const void* alpha, const void* a,
                     int a_type, int lda, const void* b, int b_type, int ldb, const void* beta, void* c,
                     int c_type, int ldc, int compute, int) {
   ENTER("cublasGemmEx");
-  return multiply(handle, a_op, b_op, m, n, k, scalar(alpha, compute), {a, a_type, lda, 0},
-                  {b, b_type, ldb, 0}, scalar(beta, compute), {c, c_type, ldc, 0}, 1);
+  return multiply(handle,
+                  {a_op,
+                   b_op,
+                   m,
+                   n,
+                   k,
+                   scalar(alpha, compute),
+                   {a, a_type, lda, 0},
+                   {b, b_type, ldb, 0},
+                   scalar(beta, compute),
+                   {c, c_type, ldc, 0}},
+                  1);
 }
 Status cublasGemmStridedBatchedEx(Handle* handle, int a_op, int b_op, int m, int n, int k, const void* alpha,
                                   const void* a, int a_type, int lda, long long a_stride, const void* b,
                                   int b_type, int ldb, long long b_stride, const void* beta, void* c,
                                   int c_type, int ldc, long long c_stride, int count, int compute, int) {
   ENTER("cublasGemmStridedBatchedEx");
-  return multiply(handle, a_op, b_op, m, n, k, scalar(alpha, compute), {a, a_type, lda, a_stride},
-                  {b, b_type, ldb, b_stride}, scalar(beta, compute), {c, c_type, ldc, c_stride}, count);
+  return multiply(handle,
+                  {a_op,
+                   b_op,
+                   m,
+                   n,
+                   k,
+                   scalar(alpha, compute),
+                   {a, a_type, lda, a_stride},
+                   {b, b_type, ldb, b_stride},
+                   scalar(beta, compute),
+                   {c, c_type, ldc, c_stride}},
+                  count);
 }
 
 UNSUPPORTED(cublasGemmBatchedEx)

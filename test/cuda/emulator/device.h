@@ -112,6 +112,9 @@ EMULATOR_API int current_device();
 EMULATOR_API Error use_device(int device);
 // The device's default stream.
 EMULATOR_API Stream& default_stream();
+inline Stream& stream_or_default(void* handle) {
+  return handle == nullptr ? default_stream() : *static_cast<Stream*>(handle);
+}
 // Waits for all streams of the calling thread's device. Fails while one of them is captured, and spoils that.
 EMULATOR_API Error synchronize_device();
 

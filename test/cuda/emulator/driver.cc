@@ -1,7 +1,6 @@
 // libcuda.so.1: of the driver API what batched calls.
 #include <cuda.h>
 
-#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -14,16 +13,14 @@ namespace {
 
 CUresult result(emulator::Error error) { return static_cast<CUresult>(error); }
 
-emulator::Stream& stream_of(CUstream stream) {
-  return stream == nullptr ? emulator::default_stream() : *reinterpret_cast<emulator::Stream*>(stream);
-}
+emulator::Stream& stream_of(CUstream stream) { return emulator::stream_or_default(stream); }
 emulator::Event& event_of(CUevent event) { return *reinterpret_cast<emulator::Event*>(event); }
 void* address_of(CUdeviceptr address) { return reinterpret_cast<void*>(address); }
 
 }  // namespace
 
-#define ENTER(...) \
-  if (const emulator::Error error_ = emulator::enter(__VA_ARGS__); error_ != 0) return result(error_)
+#define ENTER(function) \
+  if (const emulator::Error error_ = emulator::enter(function); error_ != 0) return result(error_)
 
 extern "C" {
 #pragma GCC visibility push(default)

@@ -42,10 +42,6 @@ struct Array8 {
 
 enum class Type : std::uint8_t { kNone, kFloat, kHalf, kLong, kInt, kByte };
 
-inline std::size_t size_of(Type type) {
-  return type == Type::kLong ? 8 : type == Type::kHalf ? 2 : type == Type::kByte ? 1 : 4;
-}
-
 inline double read(const std::byte* bytes, std::int64_t index, Type type) {
   switch (type) {
     case Type::kLong:

@@ -19,9 +19,7 @@ cudaError_t result(emulator::Error error) {
   return static_cast<cudaError_t>(error);
 }
 
-emulator::Stream& stream_of(cudaStream_t stream) {
-  return stream == nullptr ? emulator::default_stream() : *reinterpret_cast<emulator::Stream*>(stream);
-}
+emulator::Stream& stream_of(cudaStream_t stream) { return emulator::stream_or_default(stream); }
 emulator::Event& event_of(cudaEvent_t event) { return *reinterpret_cast<emulator::Event*>(event); }
 
 // Kernels by the address that stands for them in the host's code. A cudaKernel_t points at the name.
@@ -50,8 +48,8 @@ thread_local std::vector<LaunchConfiguration> configurations;
 
 }  // namespace
 
-#define ENTER(...) \
-  if (const emulator::Error error_ = emulator::enter(__VA_ARGS__); error_ != 0) return result(error_)
+#define ENTER(function) \
+  if (const emulator::Error error_ = emulator::enter(function); error_ != 0) return result(error_)
 
 extern "C" {
 #pragma GCC visibility push(default)
