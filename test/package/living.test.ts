@@ -124,8 +124,9 @@ test('batched in worker threads that come and go, beside onnxruntime-node in the
     const answers = [];
     for (let i = 0; i < 3; i++) {
       const worker = new Worker(${JSON.stringify(worker)}, { eval: true });
+      const exited = new Promise((resolve) => worker.once('exit', resolve)); // may come in one turn with the message
       answers.push(await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject)));
-      await new Promise((resolve) => worker.once('exit', resolve));
+      await exited;
     }
     await session.release();
     console.log(JSON.stringify(answers));`;
